@@ -1,0 +1,73 @@
+"""Which job, attempt and rank this process is."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+_FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")
+_RENDEZVOUS = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
+_NO_RUN = "none"
+"""What torchrun calls a run that was given no id: no name to tell two jobs apart."""
+
+
+def job_name(init_method: str | None = None, store: Any = None) -> str:
+    """Return the job's name: what it was given, else where its ranks meet.
+
+    Args:
+        init_method: The address `init_process_group` was called with.
+        store: The default store, asked for its address where nothing else tells.
+    """
+    given = os.environ.get("OFFBEAT_JOB")
+    if not given:
+        given = next((v for name in _RENDEZVOUS if (v := os.environ.get(name)) and v != _NO_RUN), None)
+    return sanitise(given or f"torch-{_meeting_point(init_method, store)}")
+
+
+def sanitise(name: str) -> str:
+    """Fit a name to what a job may be called: 1 to 128 of A-Z, a-z, 0-9, dot, dash, underscore."""
+    return _FORBIDDEN.sub("-", name)[:128] or "job"
+
+
+def local_rank() -> int:
+    """Return our rank on this host, -1 where the launcher does not say."""
+    for name in ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"):
+        text = os.environ.get(name, "")
+        if text.isdigit():
+            return int(text)
+    return -1
+
+
+def agree_on_attempt(store: Any, turn: int, previous: int) -> int:
+    """Return the attempt's number, the same on all ranks: the first to come writes the time, the others read it.
+
+    Args:
+        store: The default process group's store.
+        turn: How many process groups this process has made before.
+        previous: Our last attempt; the next is later, however quickly it follows.
+    """
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    proposal = str(max(int(time.time()), previous + 1))
+    try:
+        return int(store.compare_set(f"offbeat/attempt/{restart}/{turn}", "", proposal))
+    except Exception:  # noqa: BLE001 - stores raise what they like, and an attempt of our own is better than none
+        text = os.environ.get("OFFBEAT_ATTEMPT", "")
+        return int(text) if text.isdigit() else 0
+
+
+def _meeting_point(init_method: str | None, store: Any) -> str:
+    if init_method and not init_method.startswith("env:"):
+        from urllib.parse import urlsplit  # noqa: PLC0415 - seldom needed
+
+        url = urlsplit(init_method)
+        return f"{url.hostname}-{url.port}" if url.hostname else url.path.strip("/")
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if address and port:
+        return f"{address}-{port}"
+    for _ in range(8):  # stores are wrapped in stores that add a prefix
+        if hasattr(store, "host"):
+            return f"{store.host}-{store.port}"
+        store = getattr(store, "underlying_store", None)
+    return "job"

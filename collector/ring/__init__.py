@@ -1,0 +1,1 @@
+"""The one file format that recorders write and the agent reads."""
