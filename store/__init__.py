@@ -1,0 +1,75 @@
+"""What must last: telemetry segments, the SQL catalogue, and the bus."""
+
+from __future__ import annotations
+
+from offbeat.store.bus import Bus, InProcessBus, Subscription
+from offbeat.store.errors import (
+    CursorError,
+    FencedError,
+    HostClaimedError,
+    NotFoundError,
+    SchemaError,
+    StateError,
+    StoreError,
+    UnavailableError,
+)
+from offbeat.store.leases import Lease
+from offbeat.store.rows import (
+    AuditRow,
+    Beat,
+    Conflict,
+    Delivery,
+    Feedback,
+    Incident,
+    IncidentEvent,
+    JobRank,
+    JobRow,
+    LatenessWindow,
+    NodeRow,
+    Page,
+    Principal,
+    Receipt,
+    Remembered,
+    Role,
+    Room,
+    TokenRow,
+    Webhook,
+)
+from offbeat.store.store import Ledgers, Store, open_store
+
+__all__ = [
+    "AuditRow",
+    "Beat",
+    "Bus",
+    "Conflict",
+    "CursorError",
+    "Delivery",
+    "Feedback",
+    "FencedError",
+    "HostClaimedError",
+    "InProcessBus",
+    "Incident",
+    "IncidentEvent",
+    "JobRank",
+    "JobRow",
+    "LatenessWindow",
+    "Lease",
+    "Ledgers",
+    "NodeRow",
+    "NotFoundError",
+    "Page",
+    "Principal",
+    "Receipt",
+    "Remembered",
+    "Role",
+    "Room",
+    "SchemaError",
+    "StateError",
+    "Store",
+    "StoreError",
+    "Subscription",
+    "TokenRow",
+    "UnavailableError",
+    "Webhook",
+    "open_store",
+]
