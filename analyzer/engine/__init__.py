@@ -1,0 +1,1 @@
+"""The diagnosis engine: words only, no input or output."""

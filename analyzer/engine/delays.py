@@ -1,0 +1,153 @@
+"""The delay matrix: what each edge needs on the wire for a byte, now and while the job was healthy.
+
+In a ring one slow edge starves everybody behind it: waits for the GPU and for the peer move everywhere, the time on the
+wire only on the edge (Mycroft, SOSP'25; C4, HPCA'25).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from offbeat.analyzer.engine import robust
+from offbeat.analyzer.engine.columns import NONE, ints
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+    Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+SECOND = 1_000_000_000
+BINS = 64
+"""Seconds kept; fewer than the longest stretch that is judged, and it is judged by less."""
+SUMMARIES = 24
+"""Healthy stretches remembered."""
+FEWER = 0.5
+"""Share of the healthy traffic below which an edge is not judged."""
+ENOUGH = 4
+"""Seconds with data from which they tell how much seconds differ."""
+MEDIAN = 1.253
+"""Error of a median over that of a mean (normal distribution)."""
+RANKS = 1 << 24
+
+
+class Delays:
+    """Transfers of one job by edge and second; arrays are seconds by edges (row = second modulo `BINS`)."""
+
+    def __init__(self) -> None:
+        self.edges: list[tuple[int, int]] = []
+        self.newest = 0
+        """The newest second with any transfer."""
+        self._number: dict[int, int] = {}
+        self._second: Ints = np.full(BINS, -1, np.int64)
+        self._wire, self._bytes = np.zeros((BINS, 0)), np.zeros((BINS, 0))
+        self._normal: list[Floats] = []
+        self._unsteady: list[float] = []
+        """Per healthy stretch, by what share the typical edge's seconds differ."""
+        self._moved: Floats = np.zeros(0)
+        """Per edge the bytes a second of its busiest healthy stretch."""
+        self._open: dict[tuple[str, int, int], tuple[int, bool]] = {}
+
+    def take(self, table: pa.Table) -> None:
+        """Take rows of the `transfers` table."""
+        self._take_open(table)
+        src, dst, nbytes = ints(table, "src"), ints(table, "dst"), ints(table, "nbytes")
+        began, ended, wire = ints(table, "started_at"), ints(table, "ended_at"), ints(table, "wire_ns")
+        waits = np.maximum(ints(table, "gpu_wait_ns"), 0) + np.maximum(ints(table, "credit_wait_ns"), 0)
+        wire = np.where(wire != NONE, wire, ended - began - waits)
+        good = (src >= 0) & (dst >= 0) & (ended > 0) & (nbytes > 0) & (wire >= 0)
+        if not good.any():
+            return
+        edge = self._edges_of(src[good] * RANKS + dst[good])
+        second = ended[good] // SECOND
+        self.newest = max(self.newest, int(second.max()))
+        row = second % BINS
+        for s in np.unique(second):
+            if self._second[s % BINS] < s:
+                self._second[s % BINS], self._wire[s % BINS], self._bytes[s % BINS] = s, 0, 0
+        live = self._second[row] == second
+        np.add.at(self._wire, (row[live], edge[live]), wire[good][live])
+        np.add.at(self._bytes, (row[live], edge[live]), nbytes[good][live])
+
+    def _take_open(self, table: pa.Table) -> None:
+        open_ = table.filter(pc.is_null(table.column("ended_at")))
+        for row in open_.select(["comm", "seq", "src", "dst", "steps_posted", "steps_done"]).to_pylist():
+            posted, done = row["steps_posted"], row["steps_done"]
+            if None not in {row["src"], row["dst"], posted, done}:
+                self._open[row["comm"], row["src"], row["dst"]] = (row["seq"], posted > done)
+
+    def stalled(self, comms: set[str]) -> set[tuple[int, int]]:
+        """Return the edges of some communicators whose newest transfer was posted and does not get done.
+
+        Of a transfer that starves nothing was posted: the peer is not ready, or the data is not there (the table of
+        counters in Mycroft, SOSP'25).
+        """
+        return {(src, dst) for (comm, src, dst), (_, stuck) in self._open.items() if comm in comms and stuck}
+
+    def _edges_of(self, keys: Ints) -> Ints:
+        distinct, inverse = np.unique(keys, return_inverse=True)
+        for key in distinct:
+            if int(key) not in self._number:
+                self._number[int(key)] = len(self.edges)
+                self.edges.append((int(key) // RANKS, int(key) % RANKS))
+        more = len(self.edges) - self._wire.shape[1]
+        if more:
+            self._wire, self._bytes = (
+                np.concatenate([a, np.zeros((BINS, more))], axis=1) for a in (self._wire, self._bytes)
+            )
+        return np.array([self._number[int(k)] for k in distinct], np.int64)[inverse.reshape(-1)]
+
+    def now(self, seconds: int) -> Floats:
+        """Return per edge the typical time on the wire a byte over the newest *seconds*, ns.
+
+        NaN where there is no data, or clearly less than in healthy times: after a pause a few transfers speak for all.
+        """
+        each, moved = self._over(seconds)
+        few = np.concatenate([self._moved, np.zeros(len(moved) - len(self._moved))]) * FEWER
+        return np.where(moved >= few, robust.median(each), np.nan)
+
+    def _over(self, seconds: int) -> tuple[Floats, Floats]:
+        """Return (ns a byte by second and edge, bytes a second by edge)."""
+        # The newest second is still being filled.
+        wanted = np.arange(self.newest - seconds, self.newest)
+        row = wanted % BINS
+        held = (self._second[row] == wanted)[:, None] & (self._bytes[row] > 0)
+        each = np.where(held, self._wire[row] / np.maximum(self._bytes[row], 1), np.nan)
+        return each, np.where(held, self._bytes[row], 0.0).sum(axis=0) / seconds
+
+    def learn(self, seconds: int) -> None:
+        """Add the newest *seconds* to what is normal; call only while the job is healthy."""
+        if not self.edges:
+            return
+        each, moved = self._over(seconds)
+        self._normal = [*self._normal, robust.median(each)][-SUMMARIES:]
+        self._moved = np.maximum(np.concatenate([self._moved, np.zeros(len(moved) - len(self._moved))]), moved)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            unsteady = robust.spread(each) / robust.median(each)
+        unsteady = np.where(np.isfinite(each).sum(axis=0) >= ENOUGH, unsteady, np.nan)
+        if np.isfinite(unsteady).any():
+            # Edges are alike in this, and each alone says little about it.
+            self._unsteady = [*self._unsteady, float(np.nanmedian(unsteady))][-SUMMARIES:]
+
+    def normal(self, seconds: int) -> tuple[Floats, Floats] | None:
+        """Return (usual, error) by edge, or None while little is known.
+
+        Args:
+            seconds: Over how many seconds the present is looked at.
+
+        Returns:
+            The healthy time on the wire a byte, ns; and by what share of it the present may differ by chance (standard
+            deviation, of a median of *seconds* values, and of the usual one itself).
+        """
+        if len(self._normal) < 2 or not self._unsteady:
+            return None
+        count = len(self.edges)
+        stack = np.stack([np.concatenate([n, np.full(count - len(n), np.nan)]) for n in self._normal])
+        usual = robust.median(stack)
+        by_chance = MEDIAN * float(np.median(self._unsteady)) / np.sqrt(seconds)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.fmax(robust.scatter(stack) / usual, by_chance)
+        return usual, error * np.sqrt(1 + 1 / np.maximum(np.isfinite(stack).sum(axis=0), 1))
