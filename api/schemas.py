@@ -1,0 +1,212 @@
+"""The JSON that the API speaks. Times are integer nanoseconds since the Unix epoch."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, Field
+
+from offbeat.model import Action, FaultClass, IncidentState, Severity
+from offbeat.store import Role
+
+T = TypeVar("T")
+
+
+class Items(BaseModel, Generic[T]):
+    """A part of a list; `next` is the `cursor` of the part after it, null at the end."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class JobRank(BaseModel):
+    """Where a rank runs."""
+
+    rank: int
+    host: str
+    pid: int | None = None
+    gpu: int | None = None
+
+
+class Job(BaseModel):
+    """A job as last seen."""
+
+    id: str
+    name: str
+    attempt: int
+    world: int = Field(description="number of ranks")
+    hosts: list[str]
+    simulated: bool
+    state: str = Field(description="learning, running, stalled or ended")
+    first_seen: int
+    last_seen: int
+    iteration_seconds: float | None = Field(description="null until the beat is learned")
+    open_incidents: int
+
+
+class JobDetail(Job):
+    """A job, and where its ranks run."""
+
+    ranks: list[JobRank]
+
+
+class BeatPoint(BaseModel):
+    """One iteration."""
+
+    at: int = Field(description="when it ended")
+    iteration_seconds: float
+
+
+class Lateness(BaseModel):
+    """Ranks by time: how late each rank was, null where there is no data."""
+
+    times: list[int]
+    ranks: list[int]
+    lateness_ms: list[list[float | None]] = Field(description="one row a time, one value a rank")
+
+
+class Link(BaseModel):
+    """A directed path."""
+
+    src_rank: int | None
+    dst_rank: int | None
+    src_host: str | None
+    dst_host: str | None
+
+
+class Device(BaseModel):
+    """A piece of hardware."""
+
+    host: str
+    kind: str
+    id: str
+
+
+class Culprits(BaseModel):
+    """Who is to blame; all lists are present, empty when unknown."""
+
+    ranks: list[int]
+    hosts: list[str]
+    links: list[Link]
+    devices: list[Device]
+
+
+class Evidence(BaseModel):
+    """One thing a person can check."""
+
+    kind: str
+    text: str
+    data: dict[str, Any]
+
+
+class Advice(BaseModel):
+    """What to do."""
+
+    action: Action
+    why: str
+
+
+class Victims(BaseModel):
+    """Who only suffers."""
+
+    ranks: list[int]
+
+
+class Finding(BaseModel):
+    """One fault of one job, as in `offbeat.diagnosis/1`."""
+
+    id: str
+    fault: FaultClass = Field(alias="class")
+    severity: Severity
+    culprits: Culprits
+    slowdown: float | None
+    confidence: float
+    started_at: int | None
+    detected_at: int | None
+    ended_at: int | None
+    summary: str
+    advice: Advice
+    evidence: list[Evidence]
+    victims: Victims
+    caused_by: str | None
+
+
+class Incident(BaseModel):
+    """A finding with a life."""
+
+    id: str
+    job: str
+    attempt: int
+    fault: FaultClass = Field(alias="class")
+    severity: Severity
+    state: IncidentState
+    revision: int
+    opened_at: int
+    updated_at: int
+    detected_at: int | None
+    ended_at: int | None
+    acknowledged_by: str | None
+    acknowledged_at: int | None
+    resolved_by: str | None
+    resolved_why: str | None
+    reopens: str | None = Field(description="the incident before, when the same fault came back")
+    finding: Finding
+
+
+class Node(BaseModel):
+    """A host as its agent last described it."""
+
+    host: str
+    first_seen: int
+    last_seen: int
+    incarnation: int
+    addresses: list[str]
+    jobs: dict[str, list[int]] = Field(description="job → ranks seen alive there")
+
+
+class Conflict(BaseModel):
+    """Two live agents under one host name: one is heard, the other refused. Numbers are their starts."""
+
+    taken: int
+    refused: int
+    at: int
+
+
+class NodeDetail(Node):
+    """A host, and who else claims its name."""
+
+    conflict: Conflict | None
+
+
+class Token(BaseModel):
+    """A token as listed; what it was cannot be told any more."""
+
+    id: str
+    role: Role
+    host: str | None
+    note: str
+    created_at: int
+    revoked_at: int | None
+
+
+class NewToken(Token):
+    """A token just made."""
+
+    token: str | None = Field(description="shown only now; null when the request is repeated")
+
+
+class Webhook(BaseModel):
+    """A place that is told of incidents."""
+
+    id: str
+    url: str
+    kind: str
+    created_at: int
+
+
+class NewWebhook(Webhook):
+    """A webhook just made."""
+
+    secret: str | None = Field(
+        description="signing secret, shown only now; null when the request is repeated, or the receiver gave the secret"
+    )
