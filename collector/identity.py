@@ -35,7 +35,7 @@ def variables(pid: int, proc: Path) -> dict[str, str]:
     """Return the variables that a process was started with.
 
     Raises:
-        OSError: It is gone, or somebody else's.
+        OSError: It is gone, somebody else's, or still becoming its program and has none yet.
     """
     descriptor = os.open(proc / str(pid) / "environ", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -44,6 +44,8 @@ def variables(pid: int, proc: Path) -> dict[str, str]:
             data += chunk
     finally:
         os.close(descriptor)
+    if not data:
+        raise ProcessLookupError(f"process {pid} has no variables")
     pairs = (part.partition(b"=") for part in data.split(b"\0"))
     return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, mark, value in pairs if mark}
 

@@ -33,7 +33,7 @@ class Launch:
 
 
 class Launches:
-    """The launches of the ranks alive here; a process is read when it is first seen."""
+    """The launches of the ranks alive here; each process is read until its variables are there."""
 
     def __init__(self, ranks: Ranks, proc: Path) -> None:
         """Look at *ranks* below *proc*."""
@@ -44,7 +44,7 @@ class Launches:
     def read(self) -> list[Launch]:
         """Return the launches of all ranks whose variables can be read."""
         alive = [rank for rank in self._ranks() if rank.readable and rank.job][:MAX_RANKS]
-        self._known = {rank: self._known[rank] if rank in self._known else self._look(rank) for rank in alive}
+        self._known = {rank: self._known.get(rank) or self._look(rank) for rank in alive}
         return [launch for launch in self._known.values() if launch is not None]
 
     def _look(self, rank: LocalRank) -> Launch | None:

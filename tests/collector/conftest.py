@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from ring_process import RingProcess
+from support import wait_until
 from telemetry_service import TelemetryService
 
 # How long one example takes says how busy the machine is, nothing else.
@@ -46,7 +48,7 @@ def trainer(ring_dir):
 
 @pytest.fixture
 def process():
-    """Return a function that starts a Python program and returns it; all end with the test."""
+    """Return a function that starts a Python program and returns it once it runs; all end with the test."""
     started = []
 
     def start(code, **options):
@@ -54,6 +56,9 @@ def process():
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
         )
         started.append(found)
+        environ = Path(f"/proc/{found.pid}/environ")
+        # Popen returns when the old program is gone, a moment before the kernel shows what the new one was given.
+        wait_until(lambda: found.poll() is not None or environ.read_bytes())
         return found
 
     yield start

@@ -45,6 +45,19 @@ def test_a_real_rank(process, source, environment, name, gpu):
     assert [(row["rank"], row["gpu"]) for row in found.get("ranks", [])] == ([] if gpu is None else [(5, gpu)])
 
 
+def test_a_rank_that_is_just_starting(tmp_path):
+    """A rank whose variables the kernel does not show yet is looked at again, not given up."""
+    environ = tmp_path / "proc" / "77" / "environ"
+    environ.parent.mkdir(parents=True)
+    environ.write_bytes(b"")
+    rank = LocalRank("job-1", 3, 5, 77)
+    source = SlurmSource("node1", lambda: [rank], proc=tmp_path / "proc", sys=tmp_path / "sys", poll_seconds=0)
+    with pytest.raises(NoData):
+        source.read()
+    environ.write_bytes(b"\0".join(f"{k}={v}".encode() for k, v in SLURM.items()))
+    assert source.read()["ranks"].to_pylist()[0]["gpu"] == 6
+
+
 @pytest.mark.parametrize("source", [SlurmSource, KubernetesSource])
 def test_other_ranks(process, source):
     """Ranks of no launcher, and of the other one, are left alone."""
