@@ -15,11 +15,11 @@ TABLES = {
 }
 
 
-def compress(*streams):
+def compress(*streams, **options):
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as out:
         for data in streams:
-            with pa.ipc.new_stream(out, data.schema) as writer:
+            with pa.ipc.new_stream(out, data.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
                 writer.write_table(data)
     return bytes(sink.getvalue())
 
@@ -66,6 +66,46 @@ def test_bomb_is_stopped_while_it_expands():
     assert len(body) < 100_000
     with pytest.raises(wire.TooLargeError, match="expands"):
         wire.decode(body, max_plain=1 << 20)
+
+
+def steps(**columns):
+    """Return a `steps` table with some columns stored in other ways."""
+    known = {"rank": [1, 2], "step": [5, 5], "at": [9, 9]}
+    return pa.table({**known, **columns}).replace_schema_metadata({"table": "steps"})
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (compress(steps(), compression="zstd"), "compressed inside"),
+        (compress(pa.table({"at": pa.nulls(2_000_000)}).replace_schema_metadata({"table": "steps"})), "1048576 rows"),
+        (
+            compress(steps(at=pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array([9])))),
+            r"steps: at: run_end_encoded.* is not taken in the place of int64",
+        ),
+        (
+            compress(steps(job=pa.array(["x" * 40_000_000] * 2).dictionary_encode())),
+            "steps: job: 2 rows of values of up to 40000000 bytes",
+        ),
+        (compress(steps(job=pa.array(["a", "b"], pa.string_view()))), "steps: job: string_view is not taken"),
+        (compress(steps(job=pa.array([1, 2]).dictionary_encode())), "a dictionary of int64"),
+        (compress(steps(at=pa.array([[True], [True]]))), "steps: at: list<item: bool> is not taken"),
+    ],
+)
+def test_arrow_that_means_more_than_it_holds(body, says):
+    """What would grow when Arrow reads or casts it is refused before, however few bytes it has."""
+    with pytest.raises(wire.TooLargeError, match=says):
+        wire.decode(body)
+
+
+def test_columns_stored_in_other_ways_are_taken():
+    """Dictionaries of words, narrower numbers and columns of nulls are what they stand for."""
+    names = pa.array(["a", "a"]).dictionary_encode()
+    tables, _ = wire.decode(compress(steps(job=names, rank=pa.array([1, 2], pa.int8()), loss=pa.nulls(2))))
+    assert tables["steps"].select(["job", "rank", "loss"]).to_pylist() == [
+        {"job": "a", "rank": 1, "loss": None},
+        {"job": "a", "rank": 2, "loss": None},
+    ]
 
 
 @given(st.data())

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from offbeat.records import TABLES, RecordError, conform
+from offbeat.arrow_guard import InflatedError, check_columns, check_stream
+from offbeat.records import TABLES, RecordError, conform, schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,7 @@ def decode(body: bytes, *, max_body: int = MAX_BODY, max_plain: int = MAX_PLAIN)
         The tables by name, fitted to the registry, and how many unknown columns or tables were left out.
 
     Raises:
-        TooLargeError: The body, or what it expands to, is above its limit.
+        TooLargeError: The body, or what it expands to, is above its limit, or the tables mean much more than they hold.
         WireError: It is not zstd, not Arrow IPC, or does not fit the registry.
     """
     if len(body) > max_body:
@@ -52,8 +53,11 @@ def decode(body: bytes, *, max_body: int = MAX_BODY, max_plain: int = MAX_PLAIN)
     source, tables, ignored = pa.BufferReader(plain), {}, 0
     while source.tell() < len(plain):
         try:
+            check_stream(plain, source.tell())
             data = pa.ipc.open_stream(source).read_all()
             data.validate(full=True)
+        except InflatedError as error:
+            raise TooLargeError(str(error)) from None
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             # Names that are no UTF-8 and metadata that lies come as errors of Python, not of Arrow.
             raise WireError(f"not an Arrow IPC stream: {error}") from None
@@ -66,7 +70,10 @@ def decode(body: bytes, *, max_body: int = MAX_BODY, max_plain: int = MAX_PLAIN)
         if name in tables:
             raise WireError(f"table {name!r} appears twice")
         try:
+            check_columns(data, {field.name: field.type for field in schema(name)}, max_plain)
             tables[name], unknown = conform(name, data)
+        except InflatedError as error:
+            raise TooLargeError(f"{name}: {error}") from None
         except RecordError as error:
             raise WireError(str(error)) from None
         ignored += len(unknown)
