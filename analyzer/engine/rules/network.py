@@ -30,6 +30,8 @@ BUSY_MORE = 0.3
 """Growth of the share of time an edge has data in flight; an edge that is not busier is not what all wait for."""
 RETRANSMITS_MORE = 10.0
 """Retransmits a second more than usual; tail-loss probes alone make a few."""
+HOP = 0.3
+"""Part of a hop's delay by which one receiver must leave later than the other; less is the disorder of schedulers."""
 WINDOW_NS = 4 * SECOND
 HOLD_NS = 2 * SECOND
 
@@ -91,7 +93,7 @@ def _blame(view: View, growth: Growth, hot: list[Edge]) -> Suspicion:
         fault, what = FaultClass.SLOW_FABRIC, f"{len(pairs)} paths between {len(touching)} hosts"
         culprits = Culprits(hosts=tuple(sorted(touching)), links=_links(hot))
     else:
-        fault, what = _side(view, host, most, last)
+        fault, what = _side(view, host, most, growth)
         ranks = tuple(view.job.hosts().get(host, ()))
         # What goes the other way only waits for acknowledgements.
         guilty = [e for e in most if (e.src_host if fault is FaultClass.SLOW_SEND else e.dst_host) == host]
@@ -121,21 +123,30 @@ def _one_edge(edge: Edge) -> tuple[FaultClass, Culprits, str]:
     return FaultClass.SLOW_LINK, culprits, f"the path from {edge.src_host} to {edge.dst_host} is slow"
 
 
-def _side(view: View, host: str, hot: list[Edge], last: int) -> tuple[FaultClass, str]:
-    """Tell which side of *host* is slow: the receiver of a slow edge leaves last."""
+def _side(view: View, host: str, hot: list[Edge], growth: Growth) -> tuple[FaultClass, str]:
+    """Tell which side of *host* is slow: the receiver of a slow edge leaves last, its sender one delay earlier."""
+    sends, receives = FaultClass.SLOW_SEND, FaultClass.SLOW_RECEIVE
     outgoing = [e for e in hot if e.src_host == host]
     incoming = [e for e in hot if e.dst_host == host]
-    if not outgoing or (incoming and view.job.host_of(last) == host):
-        return FaultClass.SLOW_RECEIVE, f"{host} receives slowly"
-    if not incoming or any(view.job.host_of(last) == e.dst_host for e in outgoing):
-        return FaultClass.SLOW_SEND, f"{host} sends slowly"
-    # Nobody's departure tells: what leaves a host passes its queue, so the busier direction is the better guess.
-    out, into = max(e.now.busy for e in outgoing), max(e.now.busy for e in incoming)
-    return (
-        (FaultClass.SLOW_SEND, f"{host} sends slowly")
-        if out >= into
-        else (FaultClass.SLOW_RECEIVE, f"{host} receives slowly")
-    )
+    if outgoing and incoming:
+        here = _lag(view, growth, {host})
+        beyond = _lag(view, growth, {e.dst_host for e in outgoing})
+        # Only the two that can be the receiver are compared: whoever else is held up tells nothing of the side.
+        later = beyond - here
+        # A slow edge of a ring of n delays each of the 2 (n - 1) hops of an operation, and departures by one of them.
+        hops = 2 * max(len(growth.window.members) - 1, 1) * max(growth.operations, 1.0)
+        if abs(later) < HOP * growth.more / hops:
+            # Departures do not tell: what leaves a host passes its queue, so the busier direction is the better guess.
+            later = max(e.now.busy for e in outgoing) - max(e.now.busy for e in incoming)
+    else:
+        later = 1.0 if outgoing else -1.0
+    return (sends, f"{host} sends slowly") if later >= 0 else (receives, f"{host} receives slowly")
+
+
+def _lag(view: View, growth: Growth, hosts: set[str]) -> float:
+    """Return by how much later than it used to the last rank of *hosts* leaves, ns an operation."""
+    lags = [lag for r, lag in zip(growth.window.members, growth.shift, strict=True) if view.job.host_of(r) in hosts]
+    return float(max(lags, default=0.0))
 
 
 def _last_to_leave(growth: Growth) -> tuple[int, float]:

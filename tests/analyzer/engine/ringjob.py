@@ -33,6 +33,8 @@ class RingJob:
     """Rank to factor of its compute time."""
     slow_edge: tuple[int, float] | None = None
     """Sender (it sends to the rank below it) and milliseconds more a collective."""
+    held_up: dict[int, float] = field(default_factory=dict)
+    """Rank to milliseconds by which its scheduler lets it leave later."""
     skip: int | None = None
     """A rank that leaves out the broadcast of the next step."""
     stopped: dict[int, int] = field(default_factory=dict)
@@ -125,6 +127,8 @@ class RingJob:
             hops = np.array([min((r - receiver) % self.world, (receiver - r) % self.world) for r in range(self.world)])
             skew = skew + more * MS * np.maximum(1 - 0.25 * hops, 0)
             leave += int(more * MS)
+        if transfer_ms > 1:
+            skew = skew + np.array([self.held_up.get(r, 0.0) for r in range(self.world)]) * MS
         return (leave + skew).astype(np.int64)
 
     def _mismatched(self, enter):

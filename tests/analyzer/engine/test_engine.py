@@ -74,6 +74,15 @@ def test_side_of_a_slow_host_is_told_by_who_leaves_last(bench, sender, edges, fa
     assert (finding.fault, finding.culprits.hosts) == (fault, (host,))
 
 
+@pytest.mark.parametrize(("sender", "fault"), [(3, FaultClass.SLOW_SEND), (4, FaultClass.SLOW_RECEIVE)])
+def test_side_is_told_though_somebody_else_leaves_later(bench, sender, fault):
+    """A member that its scheduler holds up does not decide which side of another host is slow."""
+    job = bench()
+    job.job.slow_edge, job.job.edges.hot, job.job.held_up = (sender, 20.0), {3: HOT, 4: HOT}, {7: 40.0}
+    (finding,) = job.run(10)
+    assert (finding.fault, finding.culprits.hosts) == (fault, ("h3",))
+
+
 def test_single_slow_path_is_named_as_link(bench):
     """One slow path accuses the path, not the hosts at its ends."""
     job = bench()
