@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _CLOCKS = ("cpu", "gpu")
 _UNKNOWN = records.STATES.index("unknown")
-_NUMBERS = ("seq", "fn_seq", "p2p_seq", "peer", "root")
+_NUMBERS = ("seq", "fn_seq", "p2p_seq")
+_RANKS = ("peer", "root")
 _TIMES = {"enqueued_at": "enqueued", "started_at": "started", "ended_at": "ended"}
 _COUNTS = {"channels": "channels", "group_id": "group", "stream": "stream"}
 _STRINGS = {"native_op": "native", "dtype": "dtype", "redop": "redop", "algo": "algo", "proto": "proto"}
@@ -77,7 +78,13 @@ def collectives(pieces: Sequence[Piece], observed_at: int) -> pa.Table:
         _put(columns, name, operations[field] + offset, operations[field] == 0)
     for name, field in _COUNTS.items():
         _put(columns, name, operations[field], operations[field] == 0)
+    inside = (operations["traits"] & layout.COMM_RANKS) != 0
+    for name in _RANKS:
+        _put(columns, name, operations[name], (operations[name] < 0) | inside)
+        _put(columns, f"{name}_comm_rank", operations[name], (operations[name] < 0) | ~inside)
     _put(columns, "graph", operations["graph"] != 0, operations["graph"] == 0)
+    on_device = (operations["traits"] & layout.ON_DEVICE) != 0
+    _put(columns, "device", on_device, ~on_device)
     strings = [piece.strings for piece in pieces]
     for name, field in _STRINGS.items():
         if operations[field].any():

@@ -43,10 +43,8 @@ class LocalRing:
         return self.reader.header
 
     def identity(self, other: RingHeader | None = None) -> LocalRank:
-        """Return whose ring it is, taking job and rank from *other* where that ring of the same process knows more."""
-        header = self.header
-        if header.rank < 0 and other is not None and other.rank >= 0:
-            header = other
+        """Return whose ring it is: as it says itself, or as *other* does, a ring of the same process."""
+        header = other or self.header
         return LocalRank(header.job, header.attempt, header.rank, self.pid)
 
     def ended(self) -> bool:
@@ -64,6 +62,7 @@ class LocalRing:
         if found.clock[1]:
             self._offset_ns = found.clock[1] - found.clock[0]
         ends = [int(found.completed["ended"].max())] if len(found.completed) else []
+        ends += [int(moves["progress"].max()) for moves in (found.moved, found.moving) if len(moves)]
         starts = [int(found.open["enqueued"].max())] if len(found.open) else []
         said = [sample.at_ns for sample in found.samples] + [message.at_ns for message in found.messages]
         self._active_ns = max([self._active_ns, found.clock[0], *ends, *starts, *said])

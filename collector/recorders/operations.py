@@ -101,7 +101,8 @@ def sign(  # noqa: PLR0917 - keywords cost time on every operation
     session: Session, group: Group, op: str, name: str, tensor: Any, root: Any = None, peer: Any = None
 ) -> bytes:
     """Return the ring's signature of an operation; `root` and `peer` are ranks in the group."""
-    key = (name, None if tensor is None else tensor.dtype, root, peer)
+    on_device = tensor is not None and not tensor.is_cpu
+    key = (name, None if tensor is None else tensor.dtype, root, peer, on_device)
     signature = group.signatures.get(key)
     if signature is None:
         signature = group.signatures[key] = session.ring.signature(
@@ -111,6 +112,7 @@ def sign(  # noqa: PLR0917 - keywords cost time on every operation
             dtype="" if tensor is None else str(tensor.dtype).rpartition(".")[2],
             peer=group.global_rank(peer),
             root=group.global_rank(root),
+            on_device=on_device,
         )
     return signature
 

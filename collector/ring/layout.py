@@ -6,7 +6,12 @@
     members              append-only i32: member lists of communicators
     open operations      128 bytes each; in use while head == tail != 0
     samples, messages    one ring each
-    lanes                one ring of 128-byte operations for each writing thread
+    lanes                rings of 128-byte operations; in Python a thread has one of its own, in C a record goes into
+                         whichever nobody writes to this moment
+
+In a file of version 2 lanes and the table of open operations hold transfers, too: records of the same size, with
+`TRANSFER` in the place of the operation's code.
+
 
 `offbeat_ring.h` says the same in C; a test holds the two together.
 
@@ -32,6 +37,8 @@ from typing import NamedTuple
 
 MAGIC = b"OFFBEATR"
 VERSION = 1
+VERSION_TRANSFERS = 2
+"""Version of files that may hold transfers; a reader of version 1 would take these for operations."""
 
 HEADER_BYTES = 4096
 STRING_BYTES = 128 << 10
@@ -79,6 +86,11 @@ ENQUEUED, STARTED, COMPLETED, UNKNOWN = range(4)
 """States of an operation, in the order of `offbeat.records.STATES`."""
 FAILED = 1
 """Flag: the operation ended with an error."""
+ON_DEVICE, COMM_RANKS = 1, 2
+"""Traits: it runs on a device and no more than its launch is seen; peer and root are ranks in the communicator."""
+TRANSFER = 64
+"""In the place of an operation's code: the record is a transfer."""
+SIDES = ("send", "recv")
 
 # Fixed part of the header, then the areas in the order below, each (offset, record bytes, capacity).
 HEADER = Struct("<8sIIQqIIQQQ16s64s")
@@ -96,7 +108,7 @@ EXIT_AT = 736
 EXIT = Struct("<QqqQ")
 """head, exit code, CLOCK_MONOTONIC, tail."""
 COUNTERS_AT = 768
-COUNTER_NAMES = ("strings", "communicators", "members", "lanes", "open_dropped", "table_dropped")
+COUNTER_NAMES = ("strings", "communicators", "members", "lanes", "open_dropped", "table_dropped", "lane_dropped")
 CURSORS_AT, CURSOR_STRIDE = 1024, 64
 """One cache line a ring: u64 records written, u64 thread. First samples, then messages, then the lanes."""
 
@@ -107,8 +119,8 @@ COMMUNICATOR = Struct("<IIiiiiIIqi20x")
 Member count 0: members are first + i * step. Member offset counts i32 in the members area.
 A negative first member with member count 0: members are not known.
 """
-SIGNATURE = Struct("<IBBHHHHHHHii4x")
-"""communicator, op code, clock, channels, native, dtype, redop, algo, proto (string ids), graph, peer, root."""
+SIGNATURE = Struct("<IBBHHHHHHHiiI")
+"""communicator, op code, clock, channels, native, dtype, redop, algo, proto (string ids), graph, peer, root, traits."""
 OPERATION = Struct("<Q32sQQqqqqq8x8x8xQ")
 """An operation in flight: head, signature, state word, id, seq, fn_seq, p2p_seq, nbytes, enqueued, tail."""
 ENDED_OPERATION = Struct("<Q32sQQqqqqq8xq8xQ")
@@ -128,7 +140,7 @@ OPERATION_FIELDS = [
     ("graph", "<u2"),
     ("peer", "<i4"),
     ("root", "<i4"),
-    ("spare", "<u4"),
+    ("traits", "<u4"),
     ("state", "u1"),
     ("flags", "u1"),
     ("spare2", "<u2"),
@@ -145,6 +157,37 @@ OPERATION_FIELDS = [
     ("tail", "<u8"),
 ]
 """The same record as numpy sees it: numbers not known are -1 (seq, fn_seq, p2p_seq, peer, root) or 0 (the rest)."""
+TRANSFER_FIELDS = [
+    ("head", "<u8"),
+    ("comm", "<u4"),
+    ("kind", "u1"),
+    ("side", "u1"),
+    ("channel", "<u2"),
+    ("peer", "<i4"),
+    ("steps", "<u4"),
+    ("ready", "<u4"),
+    ("posted", "<u4"),
+    ("done", "<u4"),
+    ("spare", "<u4"),
+    ("state", "u1"),
+    ("flags", "u1"),
+    ("spare2", "<u2"),
+    ("wire_max", "<u4"),
+    ("id", "<u8"),
+    ("seq", "<i8"),
+    ("nbytes", "<i8"),
+    ("started", "<i8"),
+    ("progress", "<i8"),
+    ("gpu_wait", "<i8"),
+    ("credit_wait", "<i8"),
+    ("wire", "<i8"),
+    ("flush", "<i8"),
+    ("tail", "<u8"),
+]
+"""What one rank moved to or from one peer through one channel for one operation: waits are sums over its steps, ns.
+
+`peer` is a rank in the communicator. `progress` is when a step last went on, and the end once it is completed.
+"""
 SAMPLE_BYTES = 256
 SAMPLE = Struct("<QqI12s216sQ")
 """head, end of the second, times seen, kind, where, tail."""

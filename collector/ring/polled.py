@@ -57,8 +57,9 @@ class ExitMark(NamedTuple):
 class RingPoll(NamedTuple):
     """What is new in a ring. Every time in it is the writer's CLOCK_MONOTONIC; `unix` converts.
 
-    `completed` and `open` are arrays of `OPERATION`. Their op codes, states, communicator and string ids are valid
-    indices of `layout.OPS`, `records.STATES`, the ids of `comms` (0: unknown) and `RingReader.strings`.
+    `completed` and `open` are arrays of `OPERATION`, `moved` and `moving` the same of `TRANSFER`. Their op codes,
+    states, communicator and string ids are valid indices of `layout.OPS`, `records.STATES`, the ids of `comms` (0:
+    unknown) and `RingReader.strings`.
     `overwritten`, `torn` and `dropped` count records lost since the last poll; `torn` also open slots that a writer was
     just then, or is for ever, in the midst of writing.
     """
@@ -67,6 +68,8 @@ class RingPoll(NamedTuple):
     comms: list[CommInfo]
     completed: NDArray[np.void]
     open: NDArray[np.void]
+    moved: NDArray[np.void]
+    moving: NDArray[np.void]
     samples: list[Sample]
     messages: list[Message]
     exit: ExitMark | None

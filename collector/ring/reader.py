@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OPERATION",
+    "TRANSFER",
     "CommInfo",
     "ExitMark",
     "Message",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 OPERATION = np.dtype(layout.OPERATION_FIELDS)
+TRANSFER = np.dtype(layout.TRANSFER_FIELDS)
 _FLOCK = struct.Struct("hh4xqqi4x")
 _U64 = struct.Struct("<Q")
 _MAX_CURSOR = 1 << 62
@@ -78,6 +80,7 @@ class RingReader:
             head = self._read(0, layout.HEADER_BYTES)
             self._plan = _plan(head, status.st_size, path)
             self._fixed = layout.HEADER.unpack_from(head)
+            self._version = self._fixed[1]
             self.owner = status.st_uid
             self._tables = Tables(self._read, self._plan)
             self._seen = [0] * (2 + self._plan.lanes)
@@ -158,15 +161,21 @@ class RingReader:
             self._recent = completed["id"].copy()
         # A writer killed between the two steps of an end has left it in both places.
         open_now = open_now[~np.isin(open_now["id"], self._recent)]
+        completed, moved = self._apart(completed)
+        open_now, moving = self._apart(open_now)
         for array in (completed, open_now):
             self._tables.fence(array)
-        dropped = sum(_counter(after, name) for name in ("open_dropped", "table_dropped"))
+        for array in (moved, moving):
+            self._tables.fence_transfers(array)
+        dropped = sum(_counter(after, name) for name in ("open_dropped", "table_dropped", "lane_dropped"))
         dropped, self._lost = dropped - self._lost, dropped
         return RingPoll(
             self.header,
             comms,
             completed,
             open_now,
+            moved,
+            moving,
             [_sample(record) for record in kept[0]],
             [_message(record) for record in kept[1]],
             _exit_mark(after),
@@ -220,6 +229,14 @@ class RingReader:
         whole = steady["head"] == steady["tail"]
         return steady[whole], int(len(steady) - np.count_nonzero(whole))
 
+    def _apart(self, both: NDArray[np.void]) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Return the operations and the transfers among some records."""
+        transfers = (both["op"] == layout.TRANSFER) & (self._version >= layout.VERSION_TRANSFERS)
+        if not transfers.any():
+            return both, np.zeros(0, TRANSFER)
+        words = _words(both, layout.OPERATION_BYTES // 8)
+        return words[~transfers].reshape(-1).view(OPERATION), words[transfers].reshape(-1).view(TRANSFER)
+
     def _identity(self, head: bytes) -> RingHeader:
         copies = (layout.IDENTITY.unpack_from(head, layout.IDENTITY_AT + i * layout.IDENTITY_STRIDE) for i in (0, 1))
         # Whichever copy is whole and newer; a writer killed between two bytes leaves the other.
@@ -267,8 +284,8 @@ def _plan(head: bytes, size: int, path: Path) -> layout.Plan:
     magic, version, header_bytes, file_bytes = layout.HEADER.unpack_from(head)[:4]
     if magic != layout.MAGIC or header_bytes != layout.HEADER_BYTES:
         raise RingError(f"{path}: no ring")
-    if version != layout.VERSION:
-        raise RingError(f"{path}: version {version}; this reader knows {layout.VERSION}")
+    if version not in {layout.VERSION, layout.VERSION_TRANSFERS}:
+        raise RingError(f"{path}: version {version}; this reader knows {layout.VERSION} and {layout.VERSION_TRANSFERS}")
     lanes = head[layout.LANE_COUNT_AT]
     if not 1 <= lanes <= layout.MAX_LANES:
         raise RingError(f"{path}: {lanes} lanes")

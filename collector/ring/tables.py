@@ -66,6 +66,12 @@ class Tables:
         for word in _WORDS:
             operations[word][operations[word] >= len(self.strings)] = 0
 
+    def fence_transfers(self, transfers: NDArray[np.void]) -> None:
+        """Do the same for transfers."""
+        np.minimum(transfers["side"], len(layout.SIDES) - 1, out=transfers["side"])
+        np.minimum(transfers["state"], layout.UNKNOWN, out=transfers["state"])
+        transfers["comm"][transfers["comm"] > self._communicators] = 0
+
     def _read_strings(self, count: int) -> None:
         missing = count + 1 - len(self.strings)
         if missing <= 0:

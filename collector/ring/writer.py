@@ -140,6 +140,7 @@ class RingWriter:
         redop: str = "",
         peer: int = -1,
         root: int = -1,
+        on_device: bool = False,
     ) -> bytes:
         """Pack what operations of one kind share, to be kept and handed to `start` again and again.
 
@@ -151,10 +152,11 @@ class RingWriter:
             redop: Reduction.
             peer: Global rank of the other side of a send or recv.
             root: Global rank of the root.
+            on_device: It runs on a device, and no more than its launch is seen.
         """
         intern = self.intern
         words = (intern(native), intern(dtype), intern(redop), 0, 0)
-        return layout.SIGNATURE.pack(communicator, layout.OP_CODE[op], 0, 0, *words, 0, peer, root)
+        return layout.SIGNATURE.pack(communicator, layout.OP_CODE[op], 0, 0, *words, 0, peer, root, on_device)
 
     def start(self, signature: bytes, nbytes: int, seq: int, p2p_seq: int = -1) -> Token:
         """Note that an operation was launched.

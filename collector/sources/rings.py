@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from offbeat import records
-from offbeat.collector import convert, network
+from offbeat.collector import convert, network, transfers
 from offbeat.collector.localring import LocalRing
 from offbeat.collector.ring.errors import RingError
 from offbeat.collector.ring.place import Process, discover, parse_name
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TELL_AGAIN_NS = 30_000_000_000
 """How often ranks and memberships are sent again; without it a service that starts anew never learns them."""
+AGREED = "torch"
+"""The recorder whose ranks agree on job and attempt."""
 RETRY_NS = 5_000_000_000
 """How long a file that is no ring is left alone."""
 
@@ -91,6 +93,7 @@ class RingsSource:
         now = self._clock()
         told = time.monotonic_ns()
         pieces: list[convert.Piece] = []
+        moves: list[transfers.Moves] = []
         rows: dict[str, list[dict[str, Any]]] = {
             "jobs": [],
             "ranks": [],
@@ -115,6 +118,8 @@ class RingsSource:
             self.counts["overwritten"] += found.overwritten + found.torn + found.dropped
             self._messages(ring, rank, found, events, rows["spans"])
             self._take(ring, rank, found, pieces, rows)
+            if rank.rank >= 0 and (len(found.moved) or len(found.moving)):
+                moves.append(transfers.Moves(rank, ring.unix(0), ring.comms, found.moved, found.moving))
             self._tell(ring, rank, found, told, rows)
             if ended:
                 over.append((ring, rank, found))
@@ -128,6 +133,8 @@ class RingsSource:
         tables = {name: _table(name, found) for name, found in rows.items() if found}
         if pieces:
             tables["collectives"] = convert.collectives(pieces, now)
+        if moved := transfers.rows(moves, now):
+            tables["transfers"] = moved
         if events:
             tables["events"] = events.table()
         if not tables:
@@ -165,12 +172,17 @@ class RingsSource:
             ring.close()
 
     def _identity(self, ring: LocalRing) -> LocalRank:
-        """Return whose ring it is; a recorder that does not know its rank learns it from another of its process."""
-        if ring.header.rank >= 0:
-            return ring.identity()
+        """Return whose ring it is, as its process's recorder in torch says: the ranks have agreed on it.
+
+        A recorder beside it only knows its launcher's variables, which do not tell one start of a job from the next.
+        """
         process = _process(ring.header)
-        others = (other.header for other in self._rings.values() if _process(other.header) == process)
-        return ring.identity(next((header for header in others if header.rank >= 0), None))
+        own = [other.header for other in self._rings.values() if _process(other.header) == process]
+        known = [header for header in own if header.rank >= 0]
+        agreed = [header for header in known if header.source == AGREED]
+        if ring.header in known and not agreed:
+            return ring.identity()
+        return ring.identity(next(iter(agreed or known), None))
 
     def _take(
         self,

@@ -114,7 +114,9 @@ TABLES: dict[str, tuple[Field, ...]] = {
         _f("op!", _STR, "one of OPS"),
         _f("native_op", _STR, "the source's own word for it"),
         _f("peer", _I32, "global rank of the other side of a send or recv"),
+        _f("peer_comm_rank", _I32, "the peer's rank inside the communicator, where its global one is not known"),
         _f("root", _I32, "global rank of the root"),
+        _f("root_comm_rank", _I32, "the root's rank inside the communicator, where its global one is not known"),
         _f("redop", _STR, "reduction"),
         _f("nbytes!", _I64, "payload of this member, bytes"),
         _f("in_count", _I64, "elements in"),
@@ -133,6 +135,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         _f("duration_ns", _I64, "length where only that is known"),
         _f("observed_at", _I64, "when the reader saw it, ns; the largest wins for equal keys"),
         _f("clock", _STR, "gpu or cpu: whose clock timed it"),
+        _f("device", _BOOL, "runs on a device, and this recorder sees no more than its launch"),
         _f("source", _STR, "the recorder"),
     ),
     "transfers": (

@@ -1,7 +1,8 @@
 /* Write a ring from C: the layout of collector/ring/layout.py, and the functions a recorder needs.
  *
- * C11 with GCC's atomics, Linux, little-endian. Include it in one translation unit. No function blocks for long, none
- * allocates after offbeat_ring_open, and a ring that could not be opened takes every call in silence.
+ * C11 with GCC's atomics, Linux, little-endian. One translation unit may call offbeat_ring_open; others may include this
+ * too. None allocates after offbeat_ring_open, and a ring that could not be opened takes every call in silence. The
+ * functions of operations and transfers take no lock and make no system call; those of tables and messages take one.
  *
  * Order, on processors that reorder stores too: a record's head is stored, then a release fence, then its body, then its
  * tail and the cursor of its ring as release stores. A reader that finds the cursor beyond a record finds the record
@@ -23,7 +24,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,11 +33,13 @@
 
 #define OFFBEAT_MAGIC "OFFBEATR"
 #define OFFBEAT_VERSION 1
+#define OFFBEAT_VERSION_TRANSFERS 2 /* lanes and the open table may hold transfers, too */
 #define OFFBEAT_HEADER_BYTES 4096
 #define OFFBEAT_STRING_BYTES (128 << 10)
 #define OFFBEAT_COMMUNICATORS 512
 #define OFFBEAT_MEMBERS (32 << 10)
 #define OFFBEAT_OPEN_SLOTS 1024
+#define OFFBEAT_MOST_OPEN_SLOTS 4096
 #define OFFBEAT_SAMPLES 512
 #define OFFBEAT_MESSAGES 256
 #define OFFBEAT_LANES 8
@@ -51,6 +53,8 @@
 #define OFFBEAT_CURSORS_AT 1024
 #define OFFBEAT_CURSOR_STRIDE 64
 #define OFFBEAT_NO_CODE INT64_MIN
+#define OFFBEAT_TRANSFER 64 /* in the place of an operation's code: the record is a transfer */
+#define OFFBEAT_LANE_ROUNDS 64 /* looks at all lanes before a record is given up, each of them being written to */
 
 enum offbeat_op {
   OFFBEAT_ALL_REDUCE, OFFBEAT_REDUCE_SCATTER, OFFBEAT_ALL_GATHER, OFFBEAT_BROADCAST, OFFBEAT_REDUCE, OFFBEAT_ALL_TO_ALL,
@@ -59,10 +63,15 @@ enum offbeat_op {
 };
 enum offbeat_state { OFFBEAT_ENQUEUED, OFFBEAT_STARTED, OFFBEAT_COMPLETED, OFFBEAT_UNKNOWN };
 enum offbeat_flag { OFFBEAT_FAILED = 1 };
+enum offbeat_trait {
+  OFFBEAT_ON_DEVICE = 1, /* runs on a device, and the recorder sees no more than its launch */
+  OFFBEAT_COMM_RANKS = 2 /* peer and root are ranks in the communicator */
+};
+enum offbeat_side { OFFBEAT_SIDE_SEND, OFFBEAT_SIDE_RECV };
 enum offbeat_clock { OFFBEAT_CPU, OFFBEAT_GPU };
 enum offbeat_counter {
   OFFBEAT_COUNT_STRINGS, OFFBEAT_COUNT_COMMUNICATORS, OFFBEAT_COUNT_MEMBERS, OFFBEAT_COUNT_LANES,
-  OFFBEAT_COUNT_OPEN_DROPPED, OFFBEAT_COUNT_TABLE_DROPPED
+  OFFBEAT_COUNT_OPEN_DROPPED, OFFBEAT_COUNT_TABLE_DROPPED, OFFBEAT_COUNT_LANE_DROPPED
 };
 enum offbeat_area {
   OFFBEAT_AREA_STRINGS, OFFBEAT_AREA_COMMUNICATORS, OFFBEAT_AREA_MEMBERS, OFFBEAT_AREA_OPEN, OFFBEAT_AREA_SAMPLES,
@@ -103,7 +112,7 @@ typedef struct {
   uint8_t op, clock;
   uint16_t channels, native, dtype, redop, algo, proto, graph;
   int32_t peer, root;
-  uint32_t spare;
+  uint32_t traits;
   uint8_t state, flags;
   uint16_t spare2;
   uint32_t group;
@@ -111,6 +120,23 @@ typedef struct {
   int64_t seq, fn_seq, p2p_seq, nbytes, enqueued, started, ended, stream;
   uint64_t tail;
 } offbeat_operation;
+/* What one rank moved to or from one peer through one channel for one operation. Waits are sums over its steps. */
+typedef struct {
+  uint64_t head;
+  uint32_t comm;
+  uint8_t kind, side; /* OFFBEAT_TRANSFER; offbeat_side */
+  uint16_t channel;
+  int32_t peer; /* rank in the communicator */
+  uint32_t steps, ready, posted, done, spare;
+  uint8_t state, flags;
+  uint16_t spare2;
+  uint32_t wire_max; /* ns, the longest step; UINT32_MAX for all that is longer */
+  uint64_t id;
+  int64_t seq; /* of the operation; of a send or recv its p2p_seq */
+  int64_t nbytes, started, progress; /* progress: when a step last went on; the end, once it is completed */
+  int64_t gpu_wait, credit_wait, wire, flush;
+  uint64_t tail;
+} offbeat_transfer;
 typedef struct {
   uint64_t head;
   int64_t at, code;
@@ -132,6 +158,11 @@ _Static_assert(sizeof(offbeat_operation) == 128 && offsetof(offbeat_operation, c
 _Static_assert(offsetof(offbeat_operation, peer) == 28 && offsetof(offbeat_operation, state) == 40, "layout");
 _Static_assert(offsetof(offbeat_operation, id) == 48 && offsetof(offbeat_operation, enqueued) == 88, "layout");
 _Static_assert(offsetof(offbeat_operation, tail) == 120, "layout");
+_Static_assert(sizeof(offbeat_transfer) == sizeof(offbeat_operation) && offsetof(offbeat_transfer, comm) == 8, "layout");
+_Static_assert(offsetof(offbeat_transfer, kind) == offsetof(offbeat_operation, op), "layout");
+_Static_assert(offsetof(offbeat_transfer, state) == offsetof(offbeat_operation, state), "layout");
+_Static_assert(offsetof(offbeat_transfer, id) == offsetof(offbeat_operation, id), "layout");
+_Static_assert(offsetof(offbeat_transfer, seq) == 56 && offsetof(offbeat_transfer, tail) == 120, "layout");
 _Static_assert(sizeof(offbeat_message) == 512 && offsetof(offbeat_message, text) == 56, "layout");
 _Static_assert(OFFBEAT_CURSORS_AT + (2 + OFFBEAT_LANES) * OFFBEAT_CURSOR_STRIDE <= OFFBEAT_HEADER_BYTES, "layout");
 
@@ -141,9 +172,10 @@ typedef struct {
   size_t bytes;
   int file;
   uint64_t area[OFFBEAT_AREAS];
-  uint64_t ids;                     /* atomic */
-  uint8_t taken[OFFBEAT_OPEN_SLOTS]; /* atomic; the slots of the open table */
-  uint32_t lanes;                   /* under lock, read atomically */
+  uint64_t ids; /* atomic */
+  uint32_t open_slots, lane_records;
+  uint8_t taken[OFFBEAT_MOST_OPEN_SLOTS]; /* atomic; the slots of the open table */
+  struct { uint8_t taken, spare[OFFBEAT_CURSOR_STRIDE - 1]; } lane[OFFBEAT_LANES]; /* atomic */
   uint32_t strings, string_bytes, communicators, members, identities, clocks;
   uint64_t string_hash[4096]; /* what was interned, by id; longer lists are searched no further and interned again */
   int32_t attempt;
@@ -155,7 +187,6 @@ typedef struct {
 typedef struct { int32_t slot; offbeat_operation what; } offbeat_token;
 
 static offbeat_ring *offbeat_ring_live; /* the ring a forked child must let go of */
-static __thread struct { const offbeat_ring *ring; uint32_t lane; } offbeat_ring_here;
 
 static inline int64_t offbeat_now(clockid_t clock) {
   struct timespec t;
@@ -200,21 +231,24 @@ static inline void offbeat_ring_forked(void) {
   if (offbeat_ring_live) __atomic_store_n(&offbeat_ring_live->base, NULL, __ATOMIC_RELAXED);
 }
 
+/* Write a fresh pair of (monotonic, real) time; to be called about once a second. Does nothing while another thread
+ * writes to the tables. */
 static inline void offbeat_ring_tick(offbeat_ring *ring) {
-  if (!ring->base) return;
-  pthread_mutex_lock(&ring->lock);
+  if (!ring->base || pthread_mutex_trylock(&ring->lock)) return;
   uint64_t n = ++ring->clocks;
   offbeat_clock_pair pair = {.monotonic = offbeat_now(CLOCK_MONOTONIC), .real = offbeat_now(CLOCK_REALTIME)};
   offbeat_ring_put(ring->base + OFFBEAT_CLOCK_AT + sizeof pair * (n & 1), &pair, sizeof pair, n);
   pthread_mutex_unlock(&ring->lock);
 }
 
-/* Create the ring of this process in a directory that exists. Returns 0, or an errno with the ring silent. */
-static inline int offbeat_ring_open(offbeat_ring *ring, const char *directory, const char *source) {
-  static const uint32_t sizes[OFFBEAT_AREAS][2] = {
+/* Create the ring of this process in a directory that exists. Returns 0, or an errno with the ring silent.
+ * open_slots, at most OFFBEAT_MOST_OPEN_SLOTS, and lane_records are powers of two. */
+static inline int offbeat_ring_create(offbeat_ring *ring, const char *directory, const char *source, uint32_t version,
+                                      uint32_t open_slots, uint32_t lane_records) {
+  const uint32_t sizes[OFFBEAT_AREAS][2] = {
       {1, OFFBEAT_STRING_BYTES}, {sizeof(offbeat_communicator), OFFBEAT_COMMUNICATORS}, {4, OFFBEAT_MEMBERS},
-      {sizeof(offbeat_operation), OFFBEAT_OPEN_SLOTS}, {256, OFFBEAT_SAMPLES},
-      {sizeof(offbeat_message), OFFBEAT_MESSAGES}, {sizeof(offbeat_operation), OFFBEAT_LANE_RECORDS}};
+      {sizeof(offbeat_operation), open_slots}, {256, OFFBEAT_SAMPLES},
+      {sizeof(offbeat_message), OFFBEAT_MESSAGES}, {sizeof(offbeat_operation), lane_records}};
   static int registered;
   char start[OFFBEAT_HEADER_BYTES] = {0}, name[128], temporary[640];
   offbeat_area_entry *areas = (offbeat_area_entry *)(start + OFFBEAT_AREAS_AT);
@@ -224,13 +258,15 @@ static inline int offbeat_ring_open(offbeat_ring *ring, const char *directory, c
 
   memset(ring, 0, sizeof *ring);
   ring->file = -1;
+  ring->open_slots = open_slots;
+  ring->lane_records = lane_records;
   for (int i = 0; i < OFFBEAT_AREAS; i++) {
     areas[i] = (offbeat_area_entry){end, sizes[i][0], sizes[i][1]};
     ring->area[i] = end;
     end += (uint64_t)sizes[i][0] * sizes[i][1] * (i == OFFBEAT_AREA_LANES ? OFFBEAT_LANES : 1);
   }
   memcpy(header->magic, OFFBEAT_MAGIC, 8);
-  header->version = OFFBEAT_VERSION;
+  header->version = version;
   header->header_bytes = OFFBEAT_HEADER_BYTES;
   header->file_bytes = end;
   header->created = offbeat_now(CLOCK_REALTIME);
@@ -270,10 +306,16 @@ static inline int offbeat_ring_open(offbeat_ring *ring, const char *directory, c
   }
   ring->bytes = end;
   pthread_mutex_init(&ring->lock, NULL);
+  *offbeat_ring_counter(ring, OFFBEAT_COUNT_LANES) = OFFBEAT_LANES;
   offbeat_ring_live = ring;
   if (!registered) registered = !pthread_atfork(NULL, NULL, offbeat_ring_forked);
   offbeat_ring_tick(ring);
   return 0;
+}
+
+/* The same with the sizes that the Python writer has. */
+static inline int offbeat_ring_open(offbeat_ring *ring, const char *directory, const char *source) {
+  return offbeat_ring_create(ring, directory, source, OFFBEAT_VERSION, OFFBEAT_OPEN_SLOTS, OFFBEAT_LANE_RECORDS);
 }
 
 /* Let go of the file, which stays for the agent to read out and reap. No other thread may use the ring any more. */
@@ -369,22 +411,61 @@ static inline offbeat_operation offbeat_operation_of(uint32_t communicator, enum
                              .p2p_seq = -1};
 }
 
+/* Show a record of what is in flight, an operation or a transfer; return its slot, -1 where the table is full. */
+static inline int32_t offbeat_ring_show(offbeat_ring *ring, const void *record, uint64_t id) {
+  for (uint32_t i = 0; i < ring->open_slots; i++) {
+    uint32_t slot = (uint32_t)(id + i) & (ring->open_slots - 1);
+    if (__atomic_load_n(&ring->taken[slot], __ATOMIC_RELAXED) ||
+        __atomic_exchange_n(&ring->taken[slot], 1, __ATOMIC_ACQUIRE))
+      continue;
+    offbeat_ring_put(ring->base + ring->area[OFFBEAT_AREA_OPEN] + sizeof(offbeat_operation) * slot, record,
+                     sizeof(offbeat_operation), id);
+    return (int32_t)slot;
+  }
+  __atomic_fetch_add(offbeat_ring_counter(ring, OFFBEAT_COUNT_OPEN_DROPPED), 1, __ATOMIC_RELAXED);
+  return -1;
+}
+
+/* Return the record in a slot of the open table. */
+static inline void *offbeat_ring_shown(offbeat_ring *ring, int32_t slot) {
+  return ring->base + ring->area[OFFBEAT_AREA_OPEN] + sizeof(offbeat_operation) * (size_t)slot;
+}
+
+/* Take back what offbeat_ring_show showed. */
+static inline void offbeat_ring_hide(offbeat_ring *ring, int32_t slot) {
+  if (slot < 0) return;
+  __atomic_store_n((uint64_t *)offbeat_ring_shown(ring, slot), 0, __ATOMIC_RELEASE);
+  __atomic_store_n(&ring->taken[slot], 0, __ATOMIC_RELEASE);
+}
+
+/* Write a finished record into a lane that nobody else writes to this moment; return 0 where there is none.
+ * Sixteen ids in a row begin at one lane, the next sixteen at the next: a burst of one thread fills them all. */
+static inline int offbeat_ring_append(offbeat_ring *ring, const void *record, uint64_t id) {
+  for (uint32_t i = 0; i < OFFBEAT_LANE_ROUNDS * OFFBEAT_LANES; i++) {
+    uint32_t lane = (uint32_t)((id >> 4) + i) % OFFBEAT_LANES;
+    if (__atomic_load_n(&ring->lane[lane].taken, __ATOMIC_RELAXED) ||
+        __atomic_exchange_n(&ring->lane[lane].taken, 1, __ATOMIC_ACQUIRE))
+      continue;
+    offbeat_cursor *cursor = offbeat_ring_cursor(ring, 2 + lane);
+    uint64_t n = cursor->written;
+    offbeat_operation *records = (offbeat_operation *)(ring->base + ring->area[OFFBEAT_AREA_LANES]);
+    offbeat_ring_put(records + (size_t)lane * ring->lane_records + (n & (ring->lane_records - 1)), record,
+                     sizeof(offbeat_operation), n + 1);
+    __atomic_store_n(&cursor->written, n + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&ring->lane[lane].taken, 0, __ATOMIC_RELEASE);
+    return 1;
+  }
+  __atomic_fetch_add(offbeat_ring_counter(ring, OFFBEAT_COUNT_LANE_DROPPED), 1, __ATOMIC_RELAXED);
+  return 0;
+}
+
 /* Note that an operation was launched, now unless it says when. */
 static inline offbeat_token offbeat_ring_start(offbeat_ring *ring, const offbeat_operation *what) {
   offbeat_token token = {-1, *what};
   if (!ring->base) return token;
   token.what.id = __atomic_add_fetch(&ring->ids, 1, __ATOMIC_RELAXED);
   if (!token.what.enqueued) token.what.enqueued = offbeat_now(CLOCK_MONOTONIC);
-  for (int32_t slot = 0; slot < OFFBEAT_OPEN_SLOTS; slot++) {
-    if (__atomic_load_n(&ring->taken[slot], __ATOMIC_RELAXED) ||
-        __atomic_exchange_n(&ring->taken[slot], 1, __ATOMIC_ACQUIRE))
-      continue;
-    token.slot = slot;
-    offbeat_ring_put(ring->base + ring->area[OFFBEAT_AREA_OPEN] + sizeof token.what * (size_t)slot, &token.what,
-                     sizeof token.what, token.what.id);
-    return token;
-  }
-  __atomic_fetch_add(offbeat_ring_counter(ring, OFFBEAT_COUNT_OPEN_DROPPED), 1, __ATOMIC_RELAXED);
+  token.slot = offbeat_ring_show(ring, &token.what, token.what.id);
   return token;
 }
 
@@ -393,48 +474,20 @@ static inline void offbeat_ring_started(offbeat_ring *ring, offbeat_token *token
   token->what.started = at;
   token->what.state = OFFBEAT_STARTED;
   if (!ring->base || token->slot < 0) return;
-  offbeat_operation *slot = (offbeat_operation *)(ring->base + ring->area[OFFBEAT_AREA_OPEN]) + token->slot;
-  __atomic_store_n(&slot->started, at, __ATOMIC_RELAXED);
-  __atomic_store_n(&slot->state, OFFBEAT_STARTED, __ATOMIC_RELAXED);
-}
-
-/* Give the calling thread a lane of its own, or the last one, which threads share under the lock. */
-static inline uint32_t offbeat_ring_lane(offbeat_ring *ring) {
-  if (offbeat_ring_here.ring == ring) return offbeat_ring_here.lane;
-  pthread_mutex_lock(&ring->lock);
-  if (ring->lanes < OFFBEAT_LANES) {
-    offbeat_ring_cursor(ring, 2 + ring->lanes)->thread = (uint64_t)syscall(SYS_gettid);
-    ring->lanes++;
-    __atomic_store_n(offbeat_ring_counter(ring, OFFBEAT_COUNT_LANES), ring->lanes, __ATOMIC_RELEASE);
-  }
-  offbeat_ring_here.ring = ring;
-  offbeat_ring_here.lane = ring->lanes - 1;
-  pthread_mutex_unlock(&ring->lock);
-  return offbeat_ring_here.lane;
+  offbeat_operation *shown = offbeat_ring_shown(ring, token->slot);
+  __atomic_store_n(&shown->started, at, __ATOMIC_RELAXED);
+  __atomic_store_n(&shown->state, OFFBEAT_STARTED, __ATOMIC_RELAXED);
 }
 
 /* Note that an operation ended, now unless token->what says when. */
 static inline void offbeat_ring_end(offbeat_ring *ring, offbeat_token *token, enum offbeat_state state, uint8_t flags) {
   if (!ring->base) return;
-  uint32_t lane = offbeat_ring_lane(ring);
-  int shared = lane == OFFBEAT_LANES - 1;
   token->what.state = (uint8_t)state;
   token->what.flags = flags;
   if (!token->what.ended) token->what.ended = offbeat_now(CLOCK_MONOTONIC);
-  if (shared) pthread_mutex_lock(&ring->lock);
-  offbeat_cursor *cursor = offbeat_ring_cursor(ring, 2 + lane);
-  uint64_t n = cursor->written;
-  offbeat_operation *records = (offbeat_operation *)(ring->base + ring->area[OFFBEAT_AREA_LANES]);
-  offbeat_ring_put(records + (size_t)lane * OFFBEAT_LANE_RECORDS + (n & (OFFBEAT_LANE_RECORDS - 1)), &token->what,
-                   sizeof token->what, n + 1);
-  __atomic_store_n(&cursor->written, n + 1, __ATOMIC_RELEASE);
-  if (shared) pthread_mutex_unlock(&ring->lock);
-  if (token->slot >= 0) {
-    offbeat_operation *slot = (offbeat_operation *)(ring->base + ring->area[OFFBEAT_AREA_OPEN]) + token->slot;
-    __atomic_store_n(&slot->head, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&ring->taken[token->slot], 0, __ATOMIC_RELEASE);
-    token->slot = -1;
-  }
+  offbeat_ring_append(ring, &token->what, token->what.id);
+  offbeat_ring_hide(ring, token->slot);
+  token->slot = -1;
 }
 
 /* Leave a one-line message. */

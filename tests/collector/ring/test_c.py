@@ -9,7 +9,7 @@ import pytest
 from support import wait_until
 
 from offbeat.collector.ring import layout
-from offbeat.collector.ring.reader import OPERATION, RingReader
+from offbeat.collector.ring.reader import OPERATION, TRANSFER, RingReader
 
 HEADER = Path(__file__).parents[3] / "collector/recorders/nccl"
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -21,7 +21,7 @@ def program(tmp_path_factory):
     if COMPILER is None:
         pytest.skip("no C compiler on this machine")
     binary = tmp_path_factory.mktemp("c") / "writer"
-    flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{HEADER}"]
+    flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{HEADER}"]
     subprocess.run([COMPILER, *flags, str(Path(__file__).with_name("writer.c")), "-o", str(binary)], check=True)
     return binary
 
@@ -49,6 +49,7 @@ def test_constants_agree(program):
     said = subprocess.run([program, "layout"], capture_output=True, text=True, check=True).stdout
     c = {name: int(value) for name, value in (line.split() for line in said.splitlines())}
     expected = {f"operation.{name}": offset for name, (_, offset) in OPERATION.fields.items()}
+    expected |= {f"transfer.{name}": offset for name, (_, offset) in TRANSFER.fields.items()}
     expected |= {f"OFFBEAT_{name.upper()}": code for name, code in layout.OP_CODE.items()}
     expected |= {f"OFFBEAT_COUNT_{name.upper()}": index for index, name in enumerate(layout.COUNTER_NAMES)}
     expected |= {f"OFFBEAT_AREA_{name.upper()}": index for index, name in enumerate(layout.AREA_NAMES)}
@@ -56,6 +57,7 @@ def test_constants_agree(program):
         *("VERSION", "HEADER_BYTES", "STRING_BYTES", "COMMUNICATORS", "MEMBERS", "OPEN_SLOTS", "SAMPLES", "MESSAGES"),
         *("LANES", "LANE_RECORDS", "AREAS_AT", "LANE_COUNT_AT", "IDENTITY_AT", "CLOCK_AT", "EXIT_AT", "COUNTERS_AT"),
         *("CURSORS_AT", "CURSOR_STRIDE", "NO_CODE", "ENQUEUED", "STARTED", "COMPLETED", "UNKNOWN", "FAILED"),
+        *("VERSION_TRANSFERS", "TRANSFER", "ON_DEVICE", "COMM_RANKS"),
     )
     expected |= {f"OFFBEAT_{name}": getattr(layout, name) for name in same}
     assert c == expected
