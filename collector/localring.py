@@ -27,8 +27,8 @@ class LocalRing:
         self.reader = RingReader(path)
         self.comms: list[CommInfo] = []
         self.told_at = 0
-        """When its rank and memberships were last sent (monotonic ns)."""
-        self.told: RingHeader | None = None
+        """When its rank and memberships were last sent (monotonic ns), and as whose."""
+        self.told: tuple[RingHeader, LocalRank] | None = None
         self.last_exception: str | None = None
         self.alive_at = 0
         """When we last found its process alive, Unix ns."""

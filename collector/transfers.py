@@ -1,7 +1,7 @@
 """From transfers in rings to rows of `transfers`.
 
-What is done is told once an operation, edge and side, its channels summed up: there are dozens of them. What stands still
-is told with its channel, again at every reading, for that is where a hang shows.
+What is done is told once an operation, edge and side, its channels summed up: there are dozens of them. What stands
+still is told with its channel, again at every reading, for that is where a hang shows.
 """
 
 from __future__ import annotations
@@ -41,24 +41,23 @@ class Moves(NamedTuple):
     moving: NDArray[np.void]
 
 
-def rows(moves: Sequence[Moves], now: int) -> pa.Table | None:
-    """Return what was moved since the last reading, and what stands still, None where there is neither.
+def tables(moves: Sequence[Moves], now: int) -> dict[str, pa.Table]:
+    """Return, as table `transfers`, what was moved since the last reading and what stands still, if anything.
 
     Args:
         moves: Each of a known rank; transfers of communicators that the ring cannot name are left out.
         now: Unix ns.
     """
-    tables = []
+    parts = []
     for ring in moves:
         moved = _summed(ring.moved[ring.moved["comm"] != 0])
         if len(moved["seq"]):
-            tables.append(_table(ring, moved, over=True))
+            parts.append(_table(ring, moved, over=True))
         still = (ring.moving["comm"] != 0) & (ring.moving["progress"] + ring.offset_ns < now - STILL_NS)
         if still.any():
-            tables.append(
-                _table(ring, {name: ring.moving[name][still] for name in ring.moving.dtype.names}, over=False)
-            )
-    return pa.concat_tables(tables) if tables else None
+            fields = (*_KEY, *_SUMS, *_LAST, "started", "channel")
+            parts.append(_table(ring, {name: ring.moving[name][still] for name in fields}, over=False))
+    return {"transfers": pa.concat_tables(parts)} if parts else {}
 
 
 def _summed(moved: NDArray[np.void]) -> dict[str, NDArray[Any]]:

@@ -117,9 +117,7 @@ class RingsSource:
             rank = self._identity(ring)
             self.counts["overwritten"] += found.overwritten + found.torn + found.dropped
             self._messages(ring, rank, found, events, rows["spans"])
-            self._take(ring, rank, found, pieces, rows)
-            if rank.rank >= 0 and (len(found.moved) or len(found.moving)):
-                moves.append(transfers.Moves(rank, ring.unix(0), ring.comms, found.moved, found.moving))
+            self._take(ring, rank, found, pieces, moves)
             self._tell(ring, rank, found, told, rows)
             if ended:
                 over.append((ring, rank, found))
@@ -133,10 +131,9 @@ class RingsSource:
         tables = {name: _table(name, found) for name, found in rows.items() if found}
         if pieces:
             tables["collectives"] = convert.collectives(pieces, now)
-        if moved := transfers.rows(moves, now):
-            tables["transfers"] = moved
         if events:
             tables["events"] = events.table()
+        tables |= transfers.tables(moves, now)
         if not tables:
             raise NoData
         return tables
@@ -190,7 +187,7 @@ class RingsSource:
         rank: LocalRank,
         found: RingPoll,
         pieces: list[convert.Piece],
-        rows: dict[str, list[dict[str, Any]]],
+        moves: list[transfers.Moves],
     ) -> None:
         if rank.rank < 0:
             self.counts["unowned"] += len(found.completed)
@@ -201,9 +198,8 @@ class RingsSource:
             comms = ["", *(comm.comm for comm in ring.comms)]
             source, strings = found.header.source, ring.reader.strings
             pieces.append(convert.Piece(rank, source, ring.unix(0), operations, comms, strings))
-        rows["samples"] += [
-            _own(rank) | {"at": ring.unix(s.at_ns), "kind": s.kind, "where": s.where, "n": s.n} for s in found.samples
-        ]
+        if len(found.moved) or len(found.moving):
+            moves.append(transfers.Moves(rank, ring.unix(0), ring.comms, found.moved, found.moving))
 
     def _messages(
         self, ring: LocalRing, rank: LocalRank, found: RingPoll, events: Events, spans: list[dict[str, Any]]
@@ -239,13 +235,16 @@ class RingsSource:
     def _tell(
         self, ring: LocalRing, rank: LocalRank, found: RingPoll, now: int, rows: dict[str, list[dict[str, Any]]]
     ) -> None:
-        """Send who this is and which groups it is in: when that is new, and again now and then."""
+        """Send where its thread was, and who this is and which groups it is in: if new, and again now and then."""
         if rank.rank < 0:
             return
+        rows["samples"] += [
+            _own(rank) | {"at": ring.unix(s.at_ns), "kind": s.kind, "where": s.where, "n": s.n} for s in found.samples
+        ]
         header = ring.header
-        again = header != ring.told or now - ring.told_at >= TELL_AGAIN_NS
+        again = (header, rank) != ring.told or now - ring.told_at >= TELL_AGAIN_NS
         if again:
-            ring.told, ring.told_at = header, now
+            ring.told, ring.told_at = (header, rank), now
             if header.world > 0:
                 rows["jobs"].append(_own(rank, None) | {"world": header.world, "simulated": False})
             rows["ranks"].append(
