@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from offbeat.analyzer.engine import robust
 from offbeat.analyzer.engine.columns import NONE, ints
+from offbeat.analyzer.engine.stalls import sent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,16 +49,17 @@ class Delays:
         """Per healthy stretch, by what share the typical edge's seconds differ."""
         self._moved: Floats = np.zeros(0)
         """Per edge the bytes a second of its busiest healthy stretch."""
-        self._open: dict[tuple[str, int, int], tuple[int, bool]] = {}
 
     def take(self, table: pa.Table) -> None:
-        """Take rows of the `transfers` table."""
-        self._take_open(table)
+        """Take rows of the `transfers` table, ranks resolved.
+
+        Only those of the sending side: a receiver cannot tell the wire from its wait for the sender.
+        """
         src, dst, nbytes = ints(table, "src"), ints(table, "dst"), ints(table, "nbytes")
         began, ended, wire = ints(table, "started_at"), ints(table, "ended_at"), ints(table, "wire_ns")
         waits = np.maximum(ints(table, "gpu_wait_ns"), 0) + np.maximum(ints(table, "credit_wait_ns"), 0)
         wire = np.where(wire != NONE, wire, ended - began - waits)
-        good = (src >= 0) & (dst >= 0) & (ended > 0) & (nbytes > 0) & (wire >= 0)
+        good = sent(table) & (src >= 0) & (dst >= 0) & (ended > 0) & (nbytes > 0) & (wire >= 0)
         if not good.any():
             return
         edge = self._edges_of(src[good] * RANKS + dst[good])
@@ -71,21 +72,6 @@ class Delays:
         live = self._second[row] == second
         np.add.at(self._wire, (row[live], edge[live]), wire[good][live])
         np.add.at(self._bytes, (row[live], edge[live]), nbytes[good][live])
-
-    def _take_open(self, table: pa.Table) -> None:
-        open_ = table.filter(pc.is_null(table.column("ended_at")))
-        for row in open_.select(["comm", "seq", "src", "dst", "steps_posted", "steps_done"]).to_pylist():
-            posted, done = row["steps_posted"], row["steps_done"]
-            if None not in {row["src"], row["dst"], posted, done}:
-                self._open[row["comm"], row["src"], row["dst"]] = (row["seq"], posted > done)
-
-    def stalled(self, comms: set[str]) -> set[tuple[int, int]]:
-        """Return the edges of some communicators whose newest transfer was posted and does not get done.
-
-        Of a transfer that starves nothing was posted: the peer is not ready, or the data is not there (the table of
-        counters in Mycroft, SOSP'25).
-        """
-        return {(src, dst) for (comm, src, dst), (_, stuck) in self._open.items() if comm in comms and stuck}
 
     def _edges_of(self, keys: Ints) -> Ints:
         distinct, inverse = np.unique(keys, return_inverse=True)

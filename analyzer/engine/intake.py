@@ -214,7 +214,8 @@ def _times(rows: pa.Table) -> tuple[Ints, Ints]:
     enter = np.where(enqueued > 0, enqueued, started)
     # A device runs what the host launched long before: what it began is when the rank was there.
     clocks, clock = words(rows, "clock")
-    on_device = np.isin(clock, [k for k, c in enumerate(clocks) if c == "gpu"]) & (started > 0)
-    enter = np.where(on_device, started, enter)
+    # One that has not begun yet holds up the others, wherever its host may be: the rank has not come.
+    on_device = np.isin(clock, [k for k, c in enumerate(clocks) if c == "gpu"])
+    enter = np.where(on_device, np.maximum(started, 0), enter)
     length = ints(rows, "duration_ns")
     return enter, np.where((ended <= 0) & (length >= 0) & (enter > 0), enter + length, ended)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from offbeat.analyzer.engine.columns import NONE, floats, ints, words
+from offbeat.analyzer.engine.comm_ranks import resolve
 from offbeat.analyzer.engine.delays import Delays
 from offbeat.analyzer.engine.edges import EdgeBook
 from offbeat.analyzer.engine.facts import KEEP_NS, Exit, RankFacts, Rate
@@ -16,7 +17,9 @@ from offbeat.analyzer.engine.inputs import Inputs
 from offbeat.analyzer.engine.intake import Intake
 from offbeat.analyzer.engine.learning import Beats
 from offbeat.analyzer.engine.normal import History
+from offbeat.analyzer.engine.recorders import Recorders
 from offbeat.analyzer.engine.roles import infer
+from offbeat.analyzer.engine.stalls import Stalls
 from offbeat.analyzer.engine.suspicion import Places
 from offbeat.analyzer.engine.tracker import Tracker
 
@@ -56,6 +59,8 @@ class JobState:
         self.history = History()
         self.edges = EdgeBook()
         self.delays = Delays()
+        self.stalls = Stalls()
+        self.recorders = Recorders()
         self.inputs = Inputs()
         self.tracker = Tracker(job, attempt)
         self.places = Places()
@@ -183,6 +188,7 @@ class JobState:
                 self._open(comm, now)
 
     def _take_collectives(self, table: pa.Table, received_at: int) -> None:
+        table = resolve(self.recorders.choose(table), ("peer", "root"), self._members)
         comms, index = words(table, "comm")
         unknown = [k for k, comm in enumerate(comms) if comm not in self.windows]
         for rank in np.unique(ints(table, "rank")):
@@ -216,7 +222,9 @@ class JobState:
                 self.phases.pop(row["rank"], None)
 
     def _take_transfers(self, table: pa.Table, _received_at: int) -> None:
+        table = resolve(table, ("src", "dst"), self._members)
         self.delays.take(table)
+        self.stalls.take(table)
 
     def _take_digests(self, table: pa.Table, _received_at: int) -> None:
         for row in table.to_pylist():

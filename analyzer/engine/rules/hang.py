@@ -107,7 +107,7 @@ def _known(view: View, roots: set[int], silent: list[str]) -> list[int]:
 def _stalled(view: View, why: Blame) -> list[tuple[int, int]]:
     """Return the edges on which what all have entered stands still."""
     comms = {o.window.comm for o in why.groups}
-    return sorted({*why.paths, *view.job.delays.stalled(comms)})
+    return sorted({*why.paths, *view.job.stalls.edges(comms)})
 
 
 def _in_transport(view: View, late: list[Overdue], links: list[tuple[int, int]]) -> Suspicion:
