@@ -23,6 +23,7 @@ from offbeat import __version__
 from offbeat.cli import render
 from offbeat.cli.options import Form, Output, load
 from offbeat.collector.ethtool import Ethtool
+from offbeat.collector.recorders.nccl import build as nccl_build
 from offbeat.collector.sockdiag import SockDiag
 from offbeat.collector.source import NoData, Source
 from offbeat.collector.sources.dcgm import DcgmSource
@@ -102,6 +103,14 @@ def _program(_: AgentSettings) -> Check:
 def _torch(_: AgentSettings) -> Check:
     found = _version("torch")
     return Check("torch", _state(found is not None), found or "not installed", "recording jobs; the demo")
+
+
+def _nccl(_: AgentSettings) -> Check:
+    use = "timing of what NCCL does on GPUs and over the network"
+    if (found := nccl_build.library()) is not None:
+        return Check("nccl plugin", State.OK, str(found), use)
+    seen = "not built: offbeat nccl build" if nccl_build.compiler() else "not built, and no C compiler"
+    return Check("nccl plugin", State.MISSING, seen, use)
 
 
 def _service(_: AgentSettings) -> Check:
@@ -294,6 +303,7 @@ def _reach(settings: AgentSettings) -> Check:
 CHECKS: tuple[Callable[[AgentSettings], Check], ...] = (
     _program,
     _torch,
+    _nccl,
     _service,
     _postgresql,
     _rings,

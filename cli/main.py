@@ -39,6 +39,7 @@ COMMANDS = {
     "nodes": "List hosts, or show one.",
     "webhook": "Send alerts elsewhere: add, list, remove.",
     "token": "Let agents and people in: create, list, revoke.",
+    "nccl": "The recorder for NCCL jobs: build it, find it, try it.",
     "db": "Look after the database.",
     "doctor": "Say what works on this machine, and what each missing part would add.",
     "version": "Print the version.",
