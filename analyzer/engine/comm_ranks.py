@@ -27,7 +27,7 @@ def resolve(table: pa.Table, names: Sequence[str], members: Mapping[str, Mapping
         inside = table.column(f"{name}_comm_rank")
         if inside.null_count == len(inside):
             continue
-        known, place = ints(table, name), ints(table, f"{name}_comm_rank")
+        known, place = ints(table, name).copy(), ints(table, f"{name}_comm_rank")
         asked = (known == NONE) & (place >= 0)
         if asked.any():
             known[asked] = _look_up(table.filter(pa.array(asked)), place[asked], members)
