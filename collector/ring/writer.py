@@ -364,7 +364,8 @@ def _records_from_environment() -> int:
     text = os.environ.get("OFFBEAT_RING_RECORDS", "")
     if not text.isdigit():
         return layout.LANE_RECORDS
-    return 1 << max(8, min(16, int(text).bit_length() - 1))
+    # With more than 2^15 the file is larger than readers take.
+    return 1 << max(8, min(15, int(text).bit_length() - 1))
 
 
 def _go_silent(reference: weakref.ref[RingWriter]) -> None:

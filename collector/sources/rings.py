@@ -103,7 +103,8 @@ class RingsSource:
         }
         events = Events(self._host)
         over: list[tuple[LocalRing, LocalRank, RingPoll | None]] = []
-        for path, ring in list(self._rings.items()):
+        # Torch's first: theirs say who the others of their processes are.
+        for path, ring in sorted(self._rings.items(), key=lambda item: item[1].header.source != AGREED):
             ended = ring.ended()  # before the last reading, which then is complete
             try:
                 found = ring.poll()

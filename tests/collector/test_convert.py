@@ -26,6 +26,7 @@ OPERATIONS = st.fixed_dictionaries(
         "p2p_seq": st.integers(-1, 5),
         "peer": st.integers(-1, 5),
         "root": st.integers(-1, 5),
+        "traits": st.integers(0, 3),
         "nbytes": st.integers(0, 2**50),
         "enqueued": st.integers(1, 2**60),
         "ended": st.integers(0, 2**60),
@@ -72,8 +73,12 @@ def test_every_field(rings):
             "redop": None,
             "seq": o["seq"] if o["seq"] >= 0 else None,
             "p2p_seq": o["p2p_seq"] if o["p2p_seq"] >= 0 else None,
-            "peer": o["peer"] if o["peer"] >= 0 else None,
-            "root": o["root"] if o["root"] >= 0 else None,
+            **{
+                name + suffix: o[name] if o[name] >= 0 and inside == bool(o["traits"] & layout.COMM_RANKS) else None
+                for name in ("peer", "root")
+                for suffix, inside in (("", False), ("_comm_rank", True))
+            },
+            "device": True if o["traits"] & layout.ON_DEVICE else None,
             "fn_seq": None,
             "nbytes": o["nbytes"],
             "enqueued_at": o["enqueued"] + 1000 * rank,

@@ -8,7 +8,7 @@
 
 #define TICK_NS 1000000000
 #define LEAST_RECORDS 256
-#define MOST_RECORDS 65536
+#define MOST_RECORDS 32768 /* with more, the file is larger than readers take */
 #define DEFAULT_RECORDS 4096
 
 offbeat_ring ring;

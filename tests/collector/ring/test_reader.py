@@ -16,9 +16,9 @@ from offbeat.collector.ring.tables import MAX_MEMBERS
 from offbeat.collector.ring.writer import RingWriter
 
 
-@pytest.fixture(scope="module")
-def content(tmp_path_factory):
-    """Return the bytes of a small honest ring."""
+@pytest.fixture(scope="module", params=[layout.VERSION, layout.VERSION_TRANSFERS])
+def content(request, tmp_path_factory):
+    """Return the bytes of a small honest ring; of the later version every other record is a transfer."""
     writer = RingWriter(tmp_path_factory.mktemp("honest"), lanes=2, lane_records=4)
     comm = writer.communicator("a@1", "a", 0, (0, 1, 5))
     for seq in range(6):
@@ -28,7 +28,14 @@ def content(tmp_path_factory):
     writer.sample(1, "data", "w", 1)
     writer.message("note", "m")
     writer.close()
-    return writer.path.read_bytes()
+    data = bytearray(writer.path.read_bytes())
+    if request.param == layout.VERSION_TRANSFERS:
+        struct.pack_into("<I", data, 8, request.param)
+        for name in ("open", "lanes"):
+            area = layout.plan(lanes=2, lane_records=4).areas[name]
+            for at in range(area.offset, area.offset + 4 * area.record_bytes, 2 * area.record_bytes):
+                data[at + 12] = layout.TRANSFER
+    return bytes(data)
 
 
 def read_all(path):
@@ -40,6 +47,9 @@ def read_all(path):
                 for array in (poll.completed, poll.open):
                     assert all(layout.OPS[op] for op in array["op"])
                     assert all(reader.strings[word] is not None for word in array["native"])
+                for array in (poll.moved, poll.moving):
+                    assert all(layout.SIDES[side] for side in array["side"])
+                    assert (array["state"] <= layout.UNKNOWN).all()
             return True
     except RingError:
         return False
@@ -123,7 +133,7 @@ def test_torn_record_is_counted_and_left_out(tmp_path, content):
         poll = reader.poll()
     assert poll.torn == 2
     assert len(poll.open) == 0
-    assert poll.overwritten + len(poll.completed) + 1 == 5
+    assert poll.overwritten + len(poll.completed) + len(poll.moved) + 1 == 5
 
 
 def test_truncated_file_is_an_error_not_a_signal(writer):
@@ -260,3 +270,22 @@ def test_arrays_can_be_changed_by_their_receiver(writer):
         poll = reader.poll()
     poll.completed["seq"] += 1
     assert isinstance(poll.unix(poll.completed["ended"]), np.ndarray)
+
+
+def test_transfers_are_no_operations(tmp_path):
+    """In a file that may hold transfers they are told apart; in one of the first version there are none."""
+    writer = RingWriter(tmp_path, source="nccl")
+    comm = writer.communicator("a@1", "a", 0, ())
+    for seq in range(3):
+        writer.end(writer.start(writer.signature(comm, "all_reduce"), 8, seq))
+    at = layout.plan().areas["lanes"].offset + layout.OPERATION_BYTES
+    writer._buffer[at + 12] = layout.TRANSFER
+    with RingReader(writer.path) as reader:
+        poll = reader.poll()
+    assert ([int(s) for s in poll.completed["seq"]], len(poll.moved)) == ([0, 1, 2], 0)
+    assert layout.OPS[poll.completed["op"][1]] == "other"
+    writer._buffer[8] = layout.VERSION_TRANSFERS
+    with RingReader(writer.path) as reader:
+        poll = reader.poll()
+    assert ([int(s) for s in poll.completed["seq"]], [int(s) for s in poll.moved["seq"]]) == ([0, 2], [1])
+    writer.close()

@@ -251,7 +251,7 @@ def test_size_of_a_lane_can_be_set(tmp_path, monkeypatch):
         writer = RingWriter(tmp_path)
         sizes[text] = writer._plan.areas["lanes"].capacity
         writer.close()
-    assert sizes == {"300": 256, "1": 256, "99999999": 65536, "many": layout.LANE_RECORDS}
+    assert sizes == {"300": 256, "1": 256, "99999999": 32768, "many": layout.LANE_RECORDS}
 
 
 def test_old_rings_of_dead_processes_are_swept(tmp_path):
@@ -282,3 +282,12 @@ def test_closed_writer_takes_calls_in_silence(writer):
     writer.tick()
     writer.close()
     assert writer.path.read_bytes() == before
+
+
+def test_device_operations_are_marked(writer):
+    """What runs on a device is marked from its launch on."""
+    writer.start(writer.signature(0, "all_reduce", on_device=True), 1, 0)
+    writer.end(writer.start(writer.signature(0, "all_reduce"), 1, 1))
+    with RingReader(writer.path) as reader:
+        poll = reader.poll()
+    assert (poll.open["traits"].tolist(), poll.completed["traits"].tolist()) == ([layout.ON_DEVICE], [0])

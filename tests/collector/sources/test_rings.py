@@ -183,6 +183,24 @@ def test_two_recorders_in_one_process(tmp_path):
     nccl.close()
 
 
+def test_recorder_below_torch_takes_the_identity_that_torch_agreed_on(tmp_path):
+    """What NCCL's recorder knows of its launcher holds until torch's says which start of the job this is."""
+    nccl = RingWriter(tmp_path, source="nccl")
+    nccl.identify(job="launcher", attempt=0, rank=6, world=8, local_rank=6)
+    comm = nccl.communicator("0x1", "", 2, ())
+    readings = Readings(tmp_path).read()
+    assert [(row["job"], row["attempt"]) for row in readings.of("memberships")] == [("launcher", 0)]
+    torch = RingWriter(tmp_path)
+    readings.read()
+    torch.identify(job="j", attempt=1234, rank=6, world=8, local_rank=6)
+    nccl.end(nccl.start(nccl.signature(comm, "all_gather"), 8, 0))
+    readings.read().read()
+    assert [(row["job"], row["attempt"]) for row in readings.of("collectives")] == [("j", 1234)]
+    assert [(row["job"], row["attempt"]) for row in readings.of("memberships")] == [("launcher", 0), ("j", 1234)]
+    torch.close()
+    nccl.close()
+
+
 @pytest.mark.parametrize(
     ("command", "code"), [("exit 0", 0), ("exit 3", 3), (signal.SIGKILL, -9), (signal.SIGSEGV, -11)]
 )

@@ -310,6 +310,7 @@ static void forks(void) {
       operate(context, 0, 4, &w, 0); /* writes nothing: the ring is its parent's */
       if (again) {
         context = fake_init(&nccl, 0xf1, NULL, 2, 1);
+        w.seq = 0;
         operate(context, 1, 2, &w, 0);
       }
       wait_for_line();
