@@ -28,6 +28,7 @@ class Recorders:
         """
         sources, source = words(rows, "source")
         native = np.array([word == ON_DEVICE for word in sources], bool)[source] if sources else np.zeros(0, bool)
+        native &= ints(rows, "device") <= 0  # where it, too, sees launches alone, it knows no better
         if not self._since and not native.any():
             return rows
         rank, seen = ints(rows, "rank"), ints(rows, "observed_at")

@@ -3,7 +3,6 @@
 #include "plugin.h"
 
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* init and finalize; never taken by an event */
-static int opened;
 
 static void forked(void) { pthread_mutex_init(&gate, NULL); } /* another thread may have held it */
 
@@ -13,11 +12,8 @@ void call_init(void **context, int *mask, uint64_t hash, const char *name, int r
   *context = NULL;
   pthread_mutex_lock(&gate);
   if (!registered) registered = !pthread_atfork(NULL, NULL, forked);
-  int wanted = process_mask();
-  if (wanted && process_open(log)) {
-    /* One mask serves all communicators, and an operator may have changed it since (RAS): ours is put there once. */
-    if (mask && (!opened || opened != process_id())) __atomic_store_n(mask, wanted, __ATOMIC_RELAXED);
-    opened = process_id();
+  if (process_mask() && process_open(log)) {
+    process_ask(mask);
     *context = communicator_open(hash, name, ranks, rank);
   }
   pthread_mutex_unlock(&gate);
@@ -62,7 +58,7 @@ int call_finalize(void *context) {
   if (communicator_of(context) && !communicator_close(context)) {
     tell_left_out("transfers for other processes (PXN) were not recorded", &left_out_pxn);
     tell_left_out("communicators, operations or transfers more than there is room for were not recorded", &left_out_full);
-    opened = 0; /* the library is unloaded, or would be; what comes next starts anew */
+    process_ask(NULL); /* NCCL unloads the library, or would; what comes next starts anew */
   }
   pthread_mutex_unlock(&gate);
   return PROFILER_SUCCESS;

@@ -52,9 +52,9 @@ void *communicator_open(uint64_t hash, const char *name, int ranks, int rank) {
   comm->rank = rank;
   comm->ranks = ranks;
   comm->hash = hash;
-  comm->kernels = 0;
+  comm->kernels = comm->fewer = 0;
   comm->launches = comm->number = comm->passed = 0;
-  comm->finished_group = 0;
+  comm->begun_group = 0;
   memset(comm->counted, 0, sizeof comm->counted);
   memset(comm->flight, 0, sizeof comm->flight);
   alive++;

@@ -9,6 +9,7 @@
 
 #define MOST_CHANNELS 64 /* NCCL's MAXCHANNELS; a larger number was never set */
 #define LONGEST_KERNEL_NS 3600000000000
+#define FEWER 3 /* operations in a row with fewer kernel channels than said, from which that number is not waited for */
 
 typedef struct {
   _Alignas(64) uint64_t counts; /* atomic, see below */
@@ -57,10 +58,12 @@ static void raise(int64_t *to, int64_t value) {
 }
 
 static int complete(const operation *op, uint64_t counts) {
+  const communicator *comm = communicator_at(op->comm);
   if (!(counts & LAUNCHED) || MOVING(counts)) return 0;
-  if (BEGUN(counts) || __atomic_load_n(&communicator_at(op->comm)->kernels, __ATOMIC_RELAXED))
-    return BEGUN(counts) && ENDED(counts) >= (op->expected ? op->expected : BEGUN(counts));
-  return __atomic_load_n(&op->moved, __ATOMIC_RELAXED); /* without kernel channels, transfers are all there is */
+  if (!BEGUN(counts) && !__atomic_load_n(&comm->kernels, __ATOMIC_RELAXED))
+    return __atomic_load_n(&op->moved, __ATOMIC_RELAXED); /* without kernel channels, transfers are all there is */
+  int counted = op->expected && __atomic_load_n(&comm->fewer, __ATOMIC_RELAXED) < FEWER;
+  return BEGUN(counts) && ENDED(counts) >= (counted ? op->expected : BEGUN(counts));
 }
 
 /* Write the operation down and free its place. Only for who has taken it. */
@@ -77,21 +80,24 @@ static void write_down(operation *op, enum offbeat_state state, int64_t at) {
   pool_give(&places, (uint32_t)(op - operations));
 }
 
-/* Operations of a communicator end in the order of their groups. Close what is two finished groups behind: its end was
- * dropped on the way, as NCCL does where it has too many events to tell. */
+/* Groups of a communicator run one after another: where one begins, those before it have ended. Close what is two begun
+ * groups behind, of which no end was told: NCCL drops events where there are too many. */
 static void pass(communicator *comm, uint32_t group, uint64_t number) {
-  uint32_t before = __atomic_load_n(&comm->finished_group, __ATOMIC_RELAXED);
+  uint32_t before = __atomic_load_n(&comm->begun_group, __ATOMIC_RELAXED);
   if (!group || (before && (int32_t)(group - before) <= 0)) return;
-  __atomic_store_n(&comm->finished_group, group, __ATOMIC_RELAXED);
+  __atomic_store_n(&comm->begun_group, group, __ATOMIC_RELAXED);
   uint64_t n = __atomic_load_n(&comm->passed, __ATOMIC_RELAXED);
   if (number > FLIGHT && n < number - FLIGHT) n = number - FLIGHT;
   for (; n < number; n++) {
     uint64_t counts, packed = __atomic_load_n(&comm->flight[n % FLIGHT], __ATOMIC_RELAXED);
     operation *op = find(handle_unpack((const void *)(uintptr_t)packed), &counts);
-    if (!op) continue;
-    if (!before || (int32_t)(before - __atomic_load_n(&op->group, __ATOMIC_RELAXED)) <= 0) break;
+    uint32_t its = op ? __atomic_load_n(&op->group, __ATOMIC_RELAXED) : 0;
+    if (!its) continue;
+    if (!before || (int32_t)(before - its) <= 0) break;
     if (__atomic_compare_exchange_n(&op->counts, &counts, AFTER(counts), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
       int64_t at = op->last_end;
+      if (BEGUN(counts) && BEGUN(counts) == ENDED(counts) && comm->fewer < FEWER)
+        __atomic_add_fetch(&comm->fewer, 1, __ATOMIC_RELAXED);
       if (!at) { /* when it ran is not known at all */
         at = now();
         op->token.what.started = 0;
@@ -116,10 +122,9 @@ static void change(handle h, uint64_t plus, uint64_t minus, int64_t at) {
     if (!__atomic_compare_exchange_n(&op->counts, &counts, changed, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) continue;
     if (done) {
       communicator *comm = communicator_at(op->comm);
-      uint32_t group = op->group;
-      uint64_t number = op->number;
+      if (op->expected && ENDED(counts) + (plus == ENDED_ONE) >= op->expected && comm->fewer < FEWER)
+        __atomic_store_n(&comm->fewer, 0, __ATOMIC_RELAXED);
       write_down(op, OFFBEAT_COMPLETED, op->last_end);
-      pass(comm, group, number);
     }
     return;
   }
@@ -131,7 +136,8 @@ void *group_start(void) {
   return handle_pack(HANDLE_GROUP, 0, 0, group);
 }
 
-static void *start(communicator *comm, const operation_start *event, offbeat_operation *what, uint32_t expected) {
+static void *start(communicator *comm, const operation_start *event, offbeat_operation *what, uint32_t expected,
+                   int sees_end) {
   uint32_t place = pool_take(&places);
   if (place == POOL_EMPTY) {
     __atomic_fetch_add(&left_out_full, 1, __ATOMIC_RELAXED);
@@ -147,7 +153,7 @@ static void *start(communicator *comm, const operation_start *event, offbeat_ope
   op->gpu_begin = op->gpu_end = 0;
   op->kernel_end = op->last_end = 0;
   what->clock = __atomic_load_n(&comm->kernels, __ATOMIC_RELAXED) ? OFFBEAT_GPU : OFFBEAT_CPU;
-  what->traits = OFFBEAT_COMM_RANKS;
+  what->traits = OFFBEAT_COMM_RANKS | (sees_end ? 0 : OFFBEAT_ON_DEVICE);
   what->group = op->group;
   what->dtype = word_of(&ring, event->datatype)->id;
   what->enqueued = now();
@@ -184,7 +190,7 @@ static void *collective(const void *context, const operation_start *event, int c
   what.seq = communicator_count(comm, ce ? CE_FUNCTION : func->op, event->seq);
   what.fn_seq = ce || event->seq > INT64_MAX ? -1 : (int64_t)event->seq;
   what.nbytes = size_of(event, parts ? (uint64_t)comm->ranks : 1); /* what this member contributes */
-  return start(comm, event, &what, event->channels);
+  return start(comm, event, &what, event->channels, ce || process_sees(PROFILER_KERNEL_CHANNEL));
 }
 
 void *operation_coll(const void *context, const operation_start *event) { return collective(context, event, 0); }
@@ -207,7 +213,7 @@ void *operation_p2p(const void *context, const operation_start *event) {
   what.channels = event->channels <= MOST_CHANNELS ? event->channels : 0;
   what.p2p_seq = communicator_count_pairwise(comm, func->op == OFFBEAT_RECV, event->peer);
   what.nbytes = size_of(event, 1);
-  return start(comm, event, &what, event->channels);
+  return start(comm, event, &what, event->channels, process_sees(PROFILER_KERNEL_CHANNEL));
 }
 
 static void begin(operation *op) {
@@ -220,6 +226,7 @@ static void begin(operation *op) {
     __atomic_store_n(&shown->clock, OFFBEAT_GPU, __ATOMIC_RELAXED);
   }
   offbeat_ring_started(&ring, &op->token, now());
+  pass(comm, op->group, op->number);
 }
 
 void *operation_kernel(const void *parent, uint8_t channel, uint64_t timer) {
@@ -266,7 +273,13 @@ void operation_state(handle h, int state) {
 void operation_stop(handle h) {
   uint64_t counts;
   operation *op = find(h, &counts);
-  if (op) change(h, LAUNCHED, 0, 0);
+  if (!op) return;
+  if (op->token.what.traits & OFFBEAT_ON_DEVICE) { /* nothing will tell when it ends */
+    if (__atomic_compare_exchange_n(&op->counts, &counts, AFTER(counts), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+      write_down(op, OFFBEAT_UNKNOWN, now());
+  } else {
+    change(h, LAUNCHED, 0, 0);
+  }
 }
 
 int operation_lives(handle h) {

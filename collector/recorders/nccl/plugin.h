@@ -26,8 +26,13 @@ extern uint64_t left_out_pxn, left_out_full; /* atomic: events of other processe
 /* Make sure that this process has a ring and knows what to record; return 0 where it has none. */
 int process_open(profiler_logger log);
 int process_id(void);
-/* Bits of the activation mask, by OFFBEAT_NCCL_EVENTS. */
+/* Bits of the activation mask, by OFFBEAT_NCCL_EVENTS: each of its words asks for what the ones before it do, too, as
+ * kernels cannot be told of without operations, nor when an operation ends without kernels. */
 int process_mask(void);
+/* Put them into NCCL's mask when it is first seen; NULL forgets it. */
+void process_ask(int *mask);
+/* Whether NCCL's mask has events of a type now. */
+int process_sees(enum profiler_event event);
 int32_t process_rank(void);
 /* A number that other processes' generations hardly begin with. */
 uint32_t process_seed(void);
@@ -42,13 +47,14 @@ typedef struct {
   int32_t rank, ranks;
   uint64_t hash;
   uint8_t kernels;                /* atomic: whether kernel channels are told of */
+  uint8_t fewer;                  /* atomic: operations in a row that had fewer kernel channels than NCCL said */
   uint64_t launches;              /* atomic: collectives so far */
   uint64_t counted[FUNCTIONS];    /* atomic: per function, NCCL's next number */
   uint32_t *pairwise, room;       /* atomic entries: sends to each rank, then receives from each */
   uint64_t number;                /* atomic: operations so far */
   uint64_t flight[FLIGHT];        /* atomic: handles of the newest operations */
   uint64_t passed;                /* atomic: operations before this one have ended */
-  uint32_t finished_group;        /* atomic: the newest group of which an operation has ended */
+  uint32_t begun_group;           /* atomic: the newest group of which an operation has begun */
 } communicator;
 
 void *communicator_open(uint64_t hash, const char *name, int ranks, int rank);

@@ -7,6 +7,7 @@
 #include "words.h"
 
 #define TICK_NS 1000000000
+#define LAUNCHES (PROFILER_GROUP | PROFILER_COLL | PROFILER_P2P | PROFILER_CE_COLL)
 #define LEAST_RECORDS 256
 #define MOST_RECORDS 32768 /* with more, the file is larger than readers take */
 #define DEFAULT_RECORDS 4096
@@ -18,6 +19,7 @@ static pid_t owner;
 static int32_t rank_of_process = -1;
 static uint32_t seed;
 static int64_t next_tick; /* atomic */
+static int *asked;        /* atomic: NCCL's mask, one for all communicators */
 
 int process_id(void) { return owner; }
 int32_t process_rank(void) { return rank_of_process; }
@@ -43,21 +45,30 @@ static uint32_t lane_records(void) {
 
 int process_mask(void) {
   static const struct { const char *word; int bits; } known[] = {
-      {"operations", PROFILER_GROUP | PROFILER_COLL | PROFILER_P2P | PROFILER_CE_COLL},
-      {"kernels", PROFILER_KERNEL_CHANNEL},
-      {"transfers", PROFILER_PROXY_OP | PROFILER_PROXY_STEP}};
+      {"operations", LAUNCHES},
+      {"kernels", LAUNCHES | PROFILER_KERNEL_CHANNEL},
+      {"transfers", LAUNCHES | PROFILER_KERNEL_CHANNEL | PROFILER_PROXY_OP | PROFILER_PROXY_STEP}};
   const char *text = getenv("OFFBEAT_NCCL_EVENTS");
-  int mask = 0, all = 0;
-  for (size_t i = 0; i < sizeof known / sizeof *known; i++) all |= known[i].bits;
-  if (!text || !*text) return all;
+  int mask = 0;
+  if (!text || !*text) text = "transfers";
   while (*text) {
     size_t length = strcspn(text, ",");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
       if (strlen(known[i].word) == length && !strncmp(known[i].word, text, length)) mask |= known[i].bits;
     text += length + (text[length] == ',');
   }
-  /* Kernels and transfers belong to operations, and cannot be told of without them. */
-  return mask ? mask | known[0].bits : 0;
+  return mask;
+}
+
+void process_ask(int *mask) {
+  /* An operator may change it later (NCCL's RAS does): what is there counts, and ours is put there once. */
+  if (mask && mask != asked) __atomic_store_n(mask, process_mask(), __ATOMIC_RELAXED);
+  __atomic_store_n(&asked, mask, __ATOMIC_RELAXED);
+}
+
+int process_sees(enum profiler_event event) {
+  int *mask = __atomic_load_n(&asked, __ATOMIC_RELAXED);
+  return !mask || (__atomic_load_n(mask, __ATOMIC_RELAXED) & (int)event);
 }
 
 static void reset(void) {

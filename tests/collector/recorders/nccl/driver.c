@@ -3,6 +3,7 @@
  *   driver LIBRARY VERSION threads COMMS OPERATIONS   an application and a proxy thread for each communicator, at once
  *   driver LIBRARY VERSION hang           operations that end, then some that never do; wait for a line
  *   driver LIBRARY VERSION hostile        all that NCCL or a broken one could call
+ *   driver LIBRARY VERSION fewer OPERATIONS   operations with fewer kernel channels than said, the last one, too
  *   driver LIBRARY VERSION reload TIMES   load, use, unload, again and again
  *   driver LIBRARY VERSION fork           a child that goes on, and one that begins anew; wait for a line
  *   driver LIBRARY VERSION rate EVENTS SECONDS   so many events a second, paced
@@ -283,6 +284,17 @@ static void hostile(void) {
   wait_for_line();
 }
 
+static void fewer(int operations) {
+  void *context = fake_init(&nccl, 0xfe3e4, NULL, 4, 0);
+  work w = reduce;
+  for (; w.seq < (uint64_t)operations; w.seq++) {
+    void *group = fake_group(&nccl, context), *coll = fake_coll(&nccl, context, group, &w, 0);
+    end(&nccl, coll);
+    kernels(context, coll, w.channels - 1, 100, 50);
+  }
+  wait_for_line();
+}
+
 static void reload(const char *path, int times) {
   work w = reduce;
   for (int i = 0; i < times; i++) {
@@ -347,6 +359,7 @@ int main(int argc, char **argv) {
   else if (!strcmp(what, "threads") && argc == 6) threads(atoi(argv[4]), atoi(argv[5]));
   else if (!strcmp(what, "hang")) hang();
   else if (!strcmp(what, "hostile")) hostile();
+  else if (!strcmp(what, "fewer") && argc == 5) fewer(atoi(argv[4]));
   else if (!strcmp(what, "reload") && argc == 5) reload(argv[1], atoi(argv[4]));
   else if (!strcmp(what, "fork")) forks();
   else if (!strcmp(what, "rate") && argc == 6) rate(atol(argv[4]), atof(argv[5]));

@@ -164,11 +164,32 @@ def test_fork(play):
 
 @pytest.mark.parametrize(
     ("asked", "mask"),
-    [("", ALL), ("operations", OPERATIONS), ("kernels", OPERATIONS | 64), ("transfers,odd", OPERATIONS | 24)],
+    [("", ALL), ("operations", OPERATIONS), ("kernels", OPERATIONS | 64), ("odd,transfers", ALL)],
 )
 def test_mask(play, asked, mask):
-    """OFFBEAT_NCCL_EVENTS says what is recorded; operations are in whatever else is."""
+    """OFFBEAT_NCCL_EVENTS says what is recorded; what a word cannot do without comes with it."""
     assert play(5, "one", OFFBEAT_NCCL_EVENTS=asked).ready().said["mask"] == mask
+
+
+def test_launches_alone(play):
+    """Where no kernels are asked for, nothing tells when an operation ends: it is over once launched, and marked."""
+    poll, _ = play(6, "one", OFFBEAT_NCCL_EVENTS="operations").ready().read()
+    assert len(poll.open) == 0
+    launched = poll.completed[poll.completed["traits"] == layout.COMM_RANKS | layout.ON_DEVICE]
+    assert len(launched) == 9
+    assert set(launched["state"]) == {layout.UNKNOWN}
+    (by_copy_engine,) = poll.completed[poll.completed["traits"] == layout.COMM_RANKS]
+    assert by_copy_engine["state"] == layout.COMPLETED
+
+
+def test_fewer_kernels_than_said(play):
+    """Where operations keep having fewer kernel channels than NCCL said, that number is waited for no more."""
+    poll, _ = play(7, "fewer", 50).ready().read()
+    assert len(poll.open) == 0
+    states = poll.completed[poll.completed["seq"].argsort()]["state"].tolist()
+    assert len(states) == 50
+    assert set(states[10:]) == {layout.COMPLETED}
+    assert layout.UNKNOWN in states[:10]
 
 
 def test_nothing_is_wanted(play):
