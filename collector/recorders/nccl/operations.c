@@ -96,7 +96,7 @@ static void pass(communicator *comm, uint32_t group, uint64_t number) {
     if (!before || (int32_t)(before - its) <= 0) break;
     if (__atomic_compare_exchange_n(&op->counts, &counts, AFTER(counts), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
       int64_t at = op->last_end;
-      if (BEGUN(counts) && BEGUN(counts) == ENDED(counts) && comm->fewer < FEWER)
+      if (BEGUN(counts) && BEGUN(counts) == ENDED(counts) && __atomic_load_n(&comm->fewer, __ATOMIC_RELAXED) < FEWER)
         __atomic_add_fetch(&comm->fewer, 1, __ATOMIC_RELAXED);
       if (!at) { /* when it ran is not known at all */
         at = now();
@@ -121,9 +121,8 @@ static void change(handle h, uint64_t plus, uint64_t minus, int64_t at) {
     if (done) changed = AFTER(counts);
     if (!__atomic_compare_exchange_n(&op->counts, &counts, changed, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) continue;
     if (done) {
-      communicator *comm = communicator_at(op->comm);
-      if (op->expected && ENDED(counts) + (plus == ENDED_ONE) >= op->expected && comm->fewer < FEWER)
-        __atomic_store_n(&comm->fewer, 0, __ATOMIC_RELAXED);
+      uint8_t *fewer = &communicator_at(op->comm)->fewer, had = __atomic_load_n(fewer, __ATOMIC_RELAXED);
+      if (had && had < FEWER) __atomic_store_n(fewer, 0, __ATOMIC_RELAXED); /* not in a row */
       write_down(op, OFFBEAT_COMPLETED, op->last_end);
     }
     return;
@@ -152,7 +151,7 @@ static void *start(communicator *comm, const operation_start *event, offbeat_ope
   memset(op->channels, 0, sizeof op->channels);
   op->gpu_begin = op->gpu_end = 0;
   op->kernel_end = op->last_end = 0;
-  what->clock = __atomic_load_n(&comm->kernels, __ATOMIC_RELAXED) ? OFFBEAT_GPU : OFFBEAT_CPU;
+  what->clock = sees_end && __atomic_load_n(&comm->kernels, __ATOMIC_RELAXED) ? OFFBEAT_GPU : OFFBEAT_CPU;
   what->traits = OFFBEAT_COMM_RANKS | (sees_end ? 0 : OFFBEAT_ON_DEVICE);
   what->group = op->group;
   what->dtype = word_of(&ring, event->datatype)->id;
