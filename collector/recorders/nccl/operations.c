@@ -13,7 +13,8 @@
 
 typedef struct {
   _Alignas(64) uint64_t counts; /* atomic, see below */
-  uint32_t comm, group, expected;
+  uint32_t comm, group; /* atomic */
+  uint32_t expected;
   uint8_t begun, moved;  /* atomic */
   uint64_t channels[4];  /* atomic: kernel channels that have ended */
   uint64_t gpu_begin, gpu_end; /* atomic */
@@ -144,7 +145,7 @@ static void *start(communicator *comm, const operation_start *event, offbeat_ope
   }
   operation *op = &operations[place];
   handle group = handle_unpack(event->group);
-  op->comm = communicator_place(comm);
+  __atomic_store_n(&op->comm, communicator_place(comm), __ATOMIC_RELAXED);
   __atomic_store_n(&op->group, group.kind == HANDLE_GROUP ? group.generation : 0, __ATOMIC_RELAXED);
   op->expected = expected <= MOST_CHANNELS ? expected : 0;
   op->begun = op->moved = 0;
@@ -313,7 +314,7 @@ void operations_close(uint32_t comm) {
   for (uint32_t i = 0; i < OPERATIONS; i++) {
     operation *op = &operations[i];
     uint64_t counts = __atomic_load_n(&op->counts, __ATOMIC_ACQUIRE);
-    if ((GENERATION(counts) & 1) && op->comm == comm &&
+    if ((GENERATION(counts) & 1) && __atomic_load_n(&op->comm, __ATOMIC_RELAXED) == comm &&
         __atomic_compare_exchange_n(&op->counts, &counts, AFTER(counts), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
       write_down(op, OFFBEAT_UNKNOWN, now());
   }

@@ -16,7 +16,7 @@ enum phase { PHASE_NONE, PHASE_GPU, PHASE_CREDIT, PHASE_WIRE, PHASE_FLUSH, PHASE
 
 typedef struct {
   _Alignas(64) uint32_t generation; /* atomic; odd while it is under way */
-  uint32_t comm;
+  uint32_t comm;                    /* atomic */
   int32_t slot;
   void *operation;
   offbeat_transfer what;
@@ -79,7 +79,7 @@ void *transfer_start(const void *parent, const profiler_proxy_op *event) {
     return NULL;
   }
   transfer *t = &transfers[place];
-  t->comm = comm;
+  __atomic_store_n(&t->comm, comm, __ATOMIC_RELAXED);
   t->slot = -1;
   __atomic_store_n(&t->operation, (void *)(uintptr_t)parent, __ATOMIC_RELAXED);
   __atomic_store_n(&t->what.started, 0, __ATOMIC_RELAXED);
@@ -203,7 +203,8 @@ void transfer_stop(handle h) {
 void transfers_close(uint32_t comm) {
   for (uint32_t i = 0; i < TRANSFERS; i++) {
     uint32_t generation = __atomic_load_n(&transfers[i].generation, __ATOMIC_ACQUIRE);
-    if ((generation & 1) && transfers[i].comm == comm && take(&transfers[i], generation))
+    if ((generation & 1) && __atomic_load_n(&transfers[i].comm, __ATOMIC_RELAXED) == comm &&
+        take(&transfers[i], generation))
       write_down(&transfers[i], OFFBEAT_UNKNOWN, transfers[i].what.progress);
   }
 }

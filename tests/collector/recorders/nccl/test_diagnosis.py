@@ -9,10 +9,12 @@ import pytest
 
 from offbeat import wire
 from offbeat.analyzer.engine.engine import Engine
+from offbeat.collector.agent import once
 from offbeat.collector.source import NoData
 from offbeat.collector.sources.rings import RingsSource
 from offbeat.model import FaultClass
 from offbeat.records import build
+from offbeat.settings import AgentSettings
 
 WORLD = 8
 EPOCH = 1_800_000_000_000_000_000
@@ -91,6 +93,22 @@ def cluster(program, plugin, tmp_path):
     yield start
     for found in started:
         found.close()
+
+
+def test_agent_reads_what_a_killed_process_left(play, tmp_path):
+    """What was in flight in a process that was killed is what its agent sends, with the end of the process."""
+    played = play(7, "hang", OFFBEAT_JOB="job").ready()
+    played.process.kill()
+    played.process.wait()
+    found = once(AgentSettings(host="node1", ring_dir=played.directory, spool_dir=tmp_path / "spool"))
+    left = [(row["rank"], row["comm"], row["seq"], row["state"]) for row in found["collectives"].to_pylist()]
+    done = [(3, "0xbad", seq, "completed") for seq in range(3)]
+    assert sorted(left) == [*done, (3, "0xbad", 3, "started"), (3, "0xbad", 4, "enqueued")]
+    ended = [row["kind"] for row in found["events"].to_pylist() if row["rank"] == 3]
+    assert "process_exit" in ended
+    (edge,) = [row for row in found["transfers"].to_pylist() if row["ended_at"] is None]
+    expected = {"src": 3, "src_comm_rank": 2, "dst_comm_rank": 3, "channel": 1, "steps_posted": 2, "steps_done": 1}
+    assert {name: edge[name] for name in expected} == expected
 
 
 @pytest.mark.slow

@@ -132,6 +132,21 @@ def test_hostile_calls(play, version):
     assert set(given_up["started"]) == {0}  # nothing is made up of when they ran
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_events_call_nobody(play, program, version):
+    """Once a communicator is there, no event makes a system call, allocates memory or takes a lock."""
+    played = play(version, "quiet", 3000, driver=program("driver", "-DCOUNT", "-rdynamic"))
+    try:
+        played.ready()
+    except AssertionError:
+        if "clock" not in played.said:
+            pytest.skip("this machine has no seccomp, or reads its clock by system calls")
+        raise
+    assert (played.said["allocations"], played.said["locks"]) == (0, 0)
+    poll, _ = played.read()
+    assert len(poll.completed) + poll.overwritten >= 3001
+
+
 def test_reload(play):
     """After its last communicator the library is unloaded and loaded again: one ring goes on."""
     poll, _ = play(7, "reload", 30).ready().read()
