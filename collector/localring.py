@@ -30,6 +30,8 @@ class LocalRing:
         """When its rank and memberships were last sent (monotonic ns), and as whose."""
         self.told: tuple[RingHeader, LocalRank] | None = None
         self.last_exception: str | None = None
+        self.over = False
+        """Whether its process had ended before the last reading."""
         self.alive_at = 0
         """When we last found its process alive, Unix ns."""
         self._offset_ns = 0

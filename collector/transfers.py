@@ -32,13 +32,17 @@ _RECV = layout.SIDES.index("recv")
 
 
 class Moves(NamedTuple):
-    """The transfers of one ring: whose, what to add to its times, its communicators, and arrays of `TRANSFER`."""
+    """The transfers of one ring: whose, what to add to its times, its communicators, and arrays of `TRANSFER`.
+
+    With `over` its process has ended, and nothing under way will go on.
+    """
 
     rank: LocalRank
     offset_ns: int
     comms: Sequence[CommInfo]
     moved: NDArray[np.void]
     moving: NDArray[np.void]
+    over: bool = False
 
 
 def tables(moves: Sequence[Moves], now: int) -> dict[str, pa.Table]:
@@ -53,7 +57,8 @@ def tables(moves: Sequence[Moves], now: int) -> dict[str, pa.Table]:
         moved = _summed(ring.moved[ring.moved["comm"] != 0])
         if len(moved["seq"]):
             parts.append(_table(ring, moved, over=True))
-        still = (ring.moving["comm"] != 0) & (ring.moving["progress"] + ring.offset_ns < now - STILL_NS)
+        still = ring.over | (ring.moving["progress"] + ring.offset_ns < now - STILL_NS)
+        still &= ring.moving["comm"] != 0
         if still.any():
             fields = (*_KEY, *_SUMS, *_LAST, "started", "channel")
             parts.append(_table(ring, {name: ring.moving[name][still] for name in fields}, over=False))

@@ -105,7 +105,7 @@ class RingsSource:
         over: list[tuple[LocalRing, LocalRank, RingPoll | None]] = []
         # Torch's first: theirs say who the others of their processes are.
         for path, ring in sorted(self._rings.items(), key=lambda item: item[1].header.source != AGREED):
-            ended = ring.ended()  # before the last reading, which then is complete
+            ended = ring.over = ring.ended()  # before the last reading, which then is complete
             try:
                 found = ring.poll()
             except RingError as error:
@@ -200,7 +200,7 @@ class RingsSource:
             source, strings = found.header.source, ring.reader.strings
             pieces.append(convert.Piece(rank, source, ring.unix(0), operations, comms, strings))
         if len(found.moved) or len(found.moving):
-            moves.append(transfers.Moves(rank, ring.unix(0), ring.comms, found.moved, found.moving))
+            moves.append(transfers.Moves(rank, ring.unix(0), ring.comms, found.moved, found.moving, ring.over))
 
     def _messages(
         self, ring: LocalRing, rank: LocalRank, found: RingPoll, events: Events, spans: list[dict[str, Any]]

@@ -78,6 +78,15 @@ def test_what_stands_still(before_ns, told):
     ] * told
 
 
+def test_what_a_process_left_behind():
+    """Once its process has ended, all that was under way is told: there is no later reading."""
+    moving = moved({"posted": 3, "done": 2, "progress": NOW - OFFSET})
+    (row,) = transfers.tables([transfers.Moves(RANK, OFFSET, [COMM], moved(), moving, over=True)], NOW)[
+        "transfers"
+    ].to_pylist()
+    assert (row["steps_posted"], row["steps_done"], row["ended_at"]) == (3, 2, None)
+
+
 def test_nameless_communicators_are_left_out():
     """Of a communicator that the ring has no room to name, nothing is told."""
     assert rows(done=[{"comm": 0}], moving=[{"comm": 0}]) == []
