@@ -202,7 +202,8 @@ class Agent:
         with contextlib.suppress(OSError):
             make_directory(self._settings.ring_dir)
             file = self._settings.ring_dir / AGENT_FILE
-            flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            # Non-blocking: others may write this directory, too, and a FIFO of that name would stop the agent here.
+            flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             try:
                 descriptor = os.open(file, flags)
             except FileNotFoundError:

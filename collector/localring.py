@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offbeat.collector.exits import ExitWatch
+from offbeat.collector.ring.errors import RingError
+from offbeat.collector.ring.place import Process, ring_name
 from offbeat.collector.ring.reader import RingHeader, RingPoll, RingReader
 from offbeat.collector.source import LocalRank
 
@@ -21,10 +23,13 @@ class LocalRing:
         """Open the ring and watch its process.
 
         Raises:
-            RingError: It is no ring.
+            RingError: It is no ring, or not the one that its name tells of.
         """
         self.path = path
         self.reader = RingReader(path)
+        if path.name != ring_name(process_of(self.header), self.header.source):
+            self.reader.close()
+            raise RingError(f"{path}: not the ring that its name tells of")
         self.comms: list[CommInfo] = []
         self.told_at = 0
         """When its rank and memberships were last sent (monotonic ns), and as whose."""
@@ -104,3 +109,8 @@ class LocalRing:
             watch.close()
             return None
         return watch
+
+
+def process_of(header: RingHeader) -> Process:
+    """Return the process that a ring's header tells of."""
+    return Process(header.pidns, header.pid, header.start_ticks)

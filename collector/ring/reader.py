@@ -244,7 +244,8 @@ class RingReader:
             (copy for copy in copies if copy[0] == copy[-1]), default=(0, 0, -1, -1, -1, b"", 0)
         )
         created, pid, uid, ticks, pidns, netns, source, hostname = self._fixed[4:]
-        texts = [text.rstrip(b"\0").decode("ascii", "replace") for text in (job, hostname, source)]
+        # Up to the first null: one within a name would have the service refuse the whole host's batch.
+        texts = [text.partition(b"\0")[0].decode("ascii", "replace") for text in (job, hostname, source)]
         names = (pid, ticks, pidns, netns, texts[1], uid, created, texts[2])
         return RingHeader(texts[0], attempt, rank, world, local_rank, *names)
 

@@ -12,7 +12,7 @@ import structlog
 
 from offbeat import records
 from offbeat.collector import convert, network, transfers
-from offbeat.collector.localring import LocalRing
+from offbeat.collector.localring import LocalRing, process_of
 from offbeat.collector.ring.errors import RingError
 from offbeat.collector.ring.place import Process, discover, parse_name
 from offbeat.collector.rows import Events
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from offbeat.collector.ring.polled import Message
-    from offbeat.collector.ring.reader import RingHeader, RingPoll
+    from offbeat.collector.ring.reader import RingPoll
 
 TELL_AGAIN_NS = 30_000_000_000
 """How often ranks and memberships are sent again; without it a service that starts anew never learns them."""
@@ -32,6 +32,8 @@ AGREED = "torch"
 """The recorder whose ranks agree on job and attempt."""
 RETRY_NS = 5_000_000_000
 """How long a file that is no ring is left alone."""
+MAX_RINGS = 1024
+"""Rings followed at once; without it, whoever may write the directory takes all of the agent's files and time."""
 
 _FOREVER = 1 << 62
 
@@ -71,7 +73,7 @@ class RingsSource:
         found: dict[object, LocalRank] = {}
         for ring in self._rings.values():
             rank = self._identity(ring)
-            found.setdefault(rank.pid or _process(ring.header), rank)
+            found.setdefault(rank.pid or process_of(ring.header), rank)
         return list(found.values())
 
     def overwritten(self) -> int:
@@ -147,6 +149,9 @@ class RingsSource:
         for path in sorted(present - self._rings.keys()):
             if self._avoid.get(path, 0) > now:
                 continue
+            if len(self._rings) >= MAX_RINGS:
+                self._give_up(path, f"{MAX_RINGS} rings are followed already")
+                continue
             try:
                 ring = LocalRing(path, self._proc)
             except RingError as error:
@@ -174,8 +179,8 @@ class RingsSource:
 
         A recorder beside it only knows its launcher's variables, which do not tell one start of a job from the next.
         """
-        process = _process(ring.header)
-        own = [other.header for other in self._rings.values() if _process(other.header) == process]
+        process = process_of(ring.header)
+        own = [other.header for other in self._rings.values() if process_of(other.header) == process]
         known = [header for header in own if header.rank >= 0]
         agreed = [header for header in known if header.source == AGREED]
         if ring.header in known and not agreed:
@@ -269,11 +274,11 @@ class RingsSource:
     def _exits(self, over: Sequence[tuple[LocalRing, LocalRank, RingPoll | None]], events: Events) -> None:
         """Say once for each process that it has ended, how, and when: as it said itself, else its last sign of life."""
         for ring, rank, _ in over:
-            process = _process(ring.header)
+            process = process_of(ring.header)
             if process in self._exited:
                 continue
             self._exited.add(process)
-            same = [(other, found) for other, _, found in over if _process(other.header) == process]
+            same = [(other, found) for other, _, found in over if process_of(other.header) == process]
             codes = [other.exit_code() for other, _ in same]
             marks = [(other.unix(found.exit.at_ns), found.exit.code) for other, found in same if found and found.exit]
             codes += [code for _, code in marks]
@@ -286,10 +291,6 @@ class RingsSource:
                 code=next((code for code in codes if code is not None), None),
                 message=next((other.last_exception for other, _ in same if other.last_exception), None),
             )
-
-
-def _process(header: RingHeader) -> Process:
-    return Process(header.pidns, header.pid, header.start_ticks)
 
 
 def _own(rank: LocalRank, number: int | None = -1) -> dict[str, Any]:

@@ -6,6 +6,7 @@ tracebacks and exit code.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import runpy
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]
-            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+            _run_module(arguments[1])
         else:
             sys.argv = arguments
             _run_script(arguments[0])
@@ -43,6 +44,18 @@ def main(arguments: list[str]) -> None:
         if exits is not None:
             exits.will_leave(leaving.code)
         raise
+
+
+def _run_module(name: str) -> None:
+    try:
+        found = importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{name}.".startswith(f"{error.name}."):
+            raise  # a package on the way to the module misses something of its own
+        found = None
+    if found is None:
+        _refuse(f"{sys.executable}: No module named {name}", 1)
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _run_script(path: str) -> None:
@@ -64,9 +77,9 @@ def _run_script(path: str) -> None:
     exec(compile(source, os.path.abspath(path), "exec"), program.__dict__)  # noqa: S102, PTH100 - what this is for
 
 
-def _refuse(text: str) -> NoReturn:
+def _refuse(text: str, code: int = 2) -> NoReturn:
     print(text, file=sys.stderr)  # noqa: T201 - as Python does it
-    sys.exit(2)
+    sys.exit(code)
 
 
 def _hide_our_frames() -> None:

@@ -96,6 +96,13 @@ def test_from_ring_to_service(agent, service, trainer, tmp_path, ring_dir):
     assert left(tmp_path) == []
 
 
+def test_presence_that_cannot_be_shown(agent, service, ring_dir):
+    """A FIFO in the place of the file by which it shows itself does not hold the agent up."""
+    os.mkfifo(ring_dir / "agent")
+    agent(service.url)
+    wait_until(lambda: len(service.rows("heartbeats")) >= 2)
+
+
 def test_killed_trainer_is_told_and_its_ring_reaped(agent, service, trainer, ring_dir):
     """A killed rank is told within a second or so, and its ring goes once its rows are safe."""
     agent(service.url)

@@ -69,9 +69,10 @@ def test_failures_look_the_same(python, tmp_path, body, as_module):
         assert reader.poll().exit.code == plain.returncode
 
 
-def test_absent_script(python):
-    """A script that is not there is refused as Python refuses it."""
-    plain, ours = both(python, "absent.py")
+@pytest.mark.parametrize("what", [["absent.py"], ["-m", "absent"]])
+def test_absent_program(python, what):
+    """A script or module that is not there is refused as Python refuses it."""
+    plain, ours = both(python, *what)
     assert (ours.returncode, ours.stderr) == (plain.returncode, plain.stderr)
 
 

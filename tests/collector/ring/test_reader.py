@@ -204,6 +204,13 @@ def test_identity_torn_by_a_kill_falls_back_to_the_one_before(writer):
         assert reader.header.job == "a"
 
 
+def test_name_ends_at_its_first_null(writer):
+    """What follows a null character is no part of a job's name: with it the service would refuse the batch."""
+    writer.identify(job="a\0b", attempt=1, rank=0, world=2, local_rank=0)
+    with RingReader(writer.path) as reader:
+        assert reader.header.job == "a"
+
+
 def test_discover_lists_rings_only(tmp_path, writer):
     """Only names of rings are listed, whatever else lies in the directory; an absent directory is empty."""
     (tmp_path / "agent").touch()

@@ -317,6 +317,32 @@ def test_file_that_is_no_ring(ring_dir, readings, trainer, capsys):
     assert [rank.rank for rank in readings.source.ranks()] == [0]
 
 
+def test_copy_of_a_ring(ring_dir, readings, trainer, capsys):
+    """A ring counts once: under its own name, not under that of another process or source."""
+    child = trainer()
+    child.do("ops 1")
+    (path,) = ring_dir.glob("*.ring")
+    os.link(path, ring_dir / "1-2-3.ring")
+    (ring_dir / f"{path.stem}-other.ring").write_bytes(path.read_bytes())
+    readings.read()
+    assert len(readings.of("collectives")) == 1
+    assert capsys.readouterr().out.count("not the ring that its name tells of") == 2
+
+
+def test_more_rings_than_are_followed(readings, trainer, monkeypatch):
+    """A ring too many is left alone until there is a place for it."""
+    monkeypatch.setattr(module, "MAX_RINGS", 1)
+    monkeypatch.setattr(module, "RETRY_NS", 0)
+    children = [trainer(rank=0), trainer(rank=1)]
+    for child in children:
+        child.do("ops 1")
+    readings.read()
+    assert len(readings.of("collectives")) == 1
+    followed = readings.source.ranks()[0].rank
+    os.kill(children[followed].pid, signal.SIGKILL)
+    wait_until(lambda: len(readings.read().of("collectives")) == 2)
+
+
 def _namespaces(root, own, first):
     for name, inode_of in (("self", own), ("1", first)):
         path = root / name / "ns" / "net"
