@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
 from offbeat.cli import logs
+from offbeat.cli.client import local_token
 from offbeat.cli.errors import CliError
 from offbeat.cli.options import Form, load
 from offbeat.collector.agent import Agent, AgentError, once
@@ -46,6 +48,7 @@ def agent(
     """Run the node agent beside a training job.
 
     It finds the rings of all jobs on this host by itself, and needs no root rights, though with them it sees more.
+    Beside a service of the same account on this machine it needs no token.
 
     Example: offbeat agent --url https://offbeat.example:8844 --host node0001
     """
@@ -78,7 +81,10 @@ def _settings(config: Path | None, **flags: Any) -> AgentSettings:
         if not config.is_file():
             raise CliError(f"no such file: {config}", USAGE)
         os.environ["OFFBEAT_CONFIG"] = str(config)
-    return load(AgentSettings, flags)
+    settings = load(AgentSettings, flags)
+    if settings.token.get_secret_value():
+        return settings
+    return settings.model_copy(update={"token": SecretStr(local_token(settings.url))})
 
 
 def _print(settings: AgentSettings, tables: dict[str, pa.Table], output: Form) -> None:

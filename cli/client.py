@@ -36,6 +36,7 @@ class Client:
         self._http = httpx2.Client(
             base_url="http://offbeat" if local else self.url,
             transport=httpx2.HTTPTransport(uds=parts.path) if local else None,
+            trust_env=not is_here(url),  # a proxy of the surroundings does not lead to this machine
             timeout=TIMEOUT_SECONDS,
             headers={"User-Agent": f"offbeat-cli/{__version__}"}
             | ({"Authorization": f"Bearer {token}"} if token else {}),
@@ -104,18 +105,21 @@ def connect(context: typer.Context, url: str | None, token: str | None) -> Clien
     Without a token, a service on this machine is spoken to with the token that `offbeat up` left in its data directory.
     """
     settings = load(ClientSettings, {"url": given(context, "url", url), "token": given(context, "token", token)})
-    word = settings.token.get_secret_value()
-    if not word and _here(settings.url):
-        word = _own_token()
-    return Client(settings.url, word)
+    return Client(settings.url, settings.token.get_secret_value() or local_token(settings.url))
 
 
-def segment(text: str) -> str:
-    """Return *text* as one segment of a path."""
-    return quote(text, safe="")
+def local_token(url: str) -> str:
+    """Return the token that `offbeat up` left in its data directory; empty where *url* is elsewhere or we may not."""
+    if not is_here(url):
+        return ""
+    try:
+        return load(ServiceSettings, {}).admin_token_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
-def _here(url: str) -> bool:
+def is_here(url: str) -> bool:
+    """Say whether *url* is on this machine."""
     parts = urlsplit(url)
     if parts.scheme == "unix" or parts.hostname == "localhost":
         return True
@@ -125,8 +129,6 @@ def _here(url: str) -> bool:
         return False
 
 
-def _own_token() -> str:
-    try:
-        return load(ServiceSettings, {}).admin_token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
+def segment(text: str) -> str:
+    """Return *text* as one segment of a path."""
+    return quote(text, safe="")

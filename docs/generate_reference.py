@@ -110,9 +110,16 @@ def setting_tables() -> str:
     return "".join(parts)
 
 
+WORKED_OUT = {
+    "gethostname": "the machine's host name",
+    "spool_directory": "`/var/lib/offbeat/spool`; `~/.local/state/offbeat/spool` where that is not ours to write",
+}
+"""Defaults that depend on the machine, in words."""
+
+
 def _default(field: Any) -> str:
     if field.default_factory is not None:
-        return {"gethostname": "the machine's host name"}.get(field.default_factory.__name__, "worked out")
+        return WORKED_OUT[field.default_factory.__name__]
     value = field.default.get_secret_value() if hasattr(field.default, "get_secret_value") else field.default
     return "" if value in {None, ""} else f"`{value}`"
 

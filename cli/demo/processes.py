@@ -34,7 +34,8 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                # Their hosts are on this machine, where no proxy leads.
+                env={**os.environ, "no_proxy": "*", **(env or {})},
                 start_new_session=True,
             )
         self.pid = self._popen.pid

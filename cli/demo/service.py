@@ -97,6 +97,6 @@ class Service:
 
 def _ready(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/readyz", timeout=2.0).is_success
+        return httpx2.get(f"{url}/readyz", timeout=2.0, trust_env=False).is_success
     except httpx2.HTTPError:
         return False  # not listening yet

@@ -27,7 +27,8 @@ class Watch:
 
     def __init__(self, url: str, token: str, job: str) -> None:
         self._job = job
-        self._client = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10.0)
+        headers = {"Authorization": f"Bearer {token}"}
+        self._client = httpx2.Client(base_url=url, headers=headers, timeout=10.0, trust_env=False)
         self._seen: dict[str, Sighting] = {}
 
     def close(self) -> None:

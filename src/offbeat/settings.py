@@ -30,6 +30,14 @@ class _Settings(BaseSettings):
         return init_settings, env_settings, *toml
 
 
+def spool_directory() -> Path:
+    """Return the system's place for a spool, or one in the home directory of an account that may not write there."""
+    system = Path("/var/lib/offbeat")
+    if os.access(system if system.is_dir() else system.parent, os.W_OK):
+        return system / "spool"
+    return Path(os.path.expanduser("~/.local/state/offbeat/spool"))  # noqa: PTH111 - pathlib's raises without a home
+
+
 class ClientSettings(_Settings):
     """Where the service is, and who we are to it."""
 
@@ -42,7 +50,7 @@ class AgentSettings(ClientSettings):
 
     host: str = Field(default_factory=socket.gethostname, description="name of this host, as tokens are bound to it")
     ring_dir: Path = Field(Path("/dev/shm/offbeat"), description="where recorders put their rings")  # noqa: S108 - shared memory, each ring 0600
-    spool_dir: Path = Field(Path("/var/lib/offbeat/spool"), description="what the service has not yet made durable")
+    spool_dir: Path = Field(default_factory=spool_directory, description="what the service has not yet made durable")
     spool_bytes: int = Field(256 << 20, description="bound of the spool; without it a long outage fills the disk")
     spool_hours: float = Field(24.0, gt=0, description="age at which batches in the spool are given up")
     poll_seconds: float = Field(0.25, description="how often rings are read; longer delays every finding by as much")

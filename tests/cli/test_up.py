@@ -89,6 +89,24 @@ def test_it_listens_on_a_unix_socket_too(started, tmp_path, cli):
     assert not path.exists()
 
 
+@pytest.mark.slow
+def test_its_own_account_needs_no_token(started, tmp_path, cli):
+    """Beside it an agent and the command line are let in by its data directory, whatever proxy others use."""
+    service = started()
+    settings = {
+        "OFFBEAT_URL": service.url,
+        "OFFBEAT_DATA_DIR": str(tmp_path / "data"),
+        "OFFBEAT_SPOOL_DIR": str(tmp_path / "spool"),
+        "OFFBEAT_RING_DIR": str(tmp_path / "rings"),
+    }
+    agent = cli.start("agent", "--host", "node7", **settings)
+    try:
+        wait_until(lambda: "node7" in cli("nodes", HTTP_PROXY="http://127.0.0.1:9", **settings).stdout, 60)
+    finally:
+        agent.terminate()
+        agent.communicate(timeout=30)
+
+
 def test_a_taken_port_is_one_line(started, cli, tmp_path):
     """A second service on the port says so, touches nothing, and ends with 3."""
     port = started().url.rpartition(":")[2]

@@ -11,7 +11,7 @@ from mock_service import Job, now_ns, soon
 
 ROWS = """(rows) => {
   const map = document.querySelector('#map'); const ratio = map.width / map.clientWidth;
-  const left = Math.round((map.clientWidth < 520 ? 46 : 112) * ratio); const right = Math.round(10 * ratio);
+  const left = Math.round((map.clientWidth < 520 ? 58 : 112) * ratio); const right = Math.round(10 * ratio);
   const pen = map.getContext('2d'); const tall = (map.height - 24 * ratio) / rows;
   const wide = map.width - left - right;
   const band = Math.floor(wide * 0.06);

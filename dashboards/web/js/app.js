@@ -153,13 +153,13 @@ async function drawNoJobs() {
   const nodes = await getAll("/nodes").catch(() => []);
   const box = byId("no-jobs");
   if (!nodes.length) {
-    box.replaceChildren(el("p", { text: "No agent has reported yet. On each host of a training job, start one:" }), el("pre", { text: "offbeat token create --role agent --host $(hostname)\noffbeat agent" }));
+    box.replaceChildren(el("p", { text: "No agent has reported yet. On each host of a training job, start one:" }), el("pre", { text: `offbeat token create --role agent --host HOST\nOFFBEAT_URL=${location.origin} OFFBEAT_HOST=HOST OFFBEAT_TOKEN=… offbeat agent` }));
     return;
   }
   box.replaceChildren(
     el("p", { text: `${count(nodes.length, "agent")} ${nodes.length === 1 ? "reports" : "report"}, and no training job yet. Start one with:` }),
     el("pre", { text: "python -m offbeat.run train.py" }),
-    el("p", { text: "or call offbeat.record() in the script after init_process_group." }),
+    el("p", { text: "or call offbeat.record() in the script." }),
   );
 }
 

@@ -5,13 +5,15 @@ import { clock } from "./format.js";
 export const isNarrow = (width) => width < 520;
 
 /** Room for words beside the plot, CSS pixels; narrow where the page is. */
-export const gutter = (width) => ({ left: isNarrow(width) ? 46 : 112, right: 10 });
+export const gutter = (width) => ({ left: isNarrow(width) ? 58 : 112, right: 10 });
 
+/** Room of a time at an axis, CSS pixels; one without seconds needs less. */
+const room = (step) => (step < 60_000 ? 84 : 60);
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200].map((s) => s * 1000);
 
 /** Round times inside [since, until] with room between them. */
 export function timeTicks(since, until, width) {
-  const step = STEPS.find((size) => ((size / (until - since)) * width) >= 84) ?? STEPS.at(-1);
+  const step = STEPS.find((size) => ((size / (until - since)) * width) >= room(size)) ?? STEPS.at(-1);
   const offset = new Date(since).getTimezoneOffset() * 60_000;
   const ticks = [];
   for (let at = Math.ceil((since - offset) / step) * step + offset; at <= until; at += step) ticks.push({ at, text: step < 60_000 ? clock(at) : clock(at).replace(/:\d\d$/, "") });
