@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+PIPE_COLUMNS = 10_000
+"""Width where no terminal is; without it `offbeat jobs | grep` finds half a name."""
 _COLOURS = {
     "critical": "bold red",
     "warning": "yellow",
@@ -32,8 +35,12 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def console() -> Console:
-    """Return the terminal; colours only where one is, and NO_COLOR is not set."""
-    return Console(highlight=False, soft_wrap=False)
+    """Return the terminal; colours only where one is, and NO_COLOR is not set.
+
+    For a pipe or a file a row is a line, however long, unless COLUMNS says otherwise.
+    """
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_COLUMNS
+    return Console(highlight=False, soft_wrap=False, width=width)
 
 
 def print_json(schema: str, content: dict[str, Any]) -> None:

@@ -121,6 +121,16 @@ def test_names_from_elsewhere_cannot_paint_the_terminal(up, offbeat):
     assert "[b]e�[31m�" in done.stdout
 
 
+def test_a_row_is_a_line_in_a_pipe(up, offbeat):
+    """Where no terminal is, a name of any length stays in one piece, for grep."""
+    name = "x" * 200
+    with open_store(ServiceSettings(data_dir=up.directory)) as store:
+        put_job(store, name, now=time.time_ns() - 10**12, windows=1)
+    assert name not in offbeat("jobs").stdout
+    assert name in offbeat("jobs", COLUMNS="").stdout
+    assert max(map(len, offbeat("status", COLUMNS="").stdout.splitlines())) < 400
+
+
 def test_doctor_says_what_is_there(cli, tmp_path):
     """Each part has a state and what it is good for; a missing one is no failure."""
     done = cli(
