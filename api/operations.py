@@ -30,12 +30,14 @@ class Ready(BaseModel):
     checks: dict[str, str]
 
 
+@router.head("/livez", include_in_schema=False)  # what some load balancers ask by
 @router.get("/livez", summary="Say that the process answers")
 async def livez() -> dict[str, str]:
     """Answer without asking any other part: a restart would not mend a database."""
     return {"status": "ok"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_model=Ready, responses={503: {"model": Ready}}, summary="Say whether work can be done")
 def readyz(state: Shared) -> JSONResponse:
     """Check the database, its schema revision, and that findings are being made."""

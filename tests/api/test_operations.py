@@ -25,6 +25,7 @@ def test_livez_never_asks_the_database(service, anybody, monkeypatch):
     """The process is alive while the database is away: a restart would not bring it back."""
     monkeypatch.setattr(service.store, "ping", broken(UnavailableError("gone")))
     assert anybody.get("/livez").json() == {"status": "ok"}
+    assert anybody.head("/livez").status_code == 200
 
 
 def test_readyz_says_which_part_is_missing(service, anybody, monkeypatch):
@@ -36,6 +37,7 @@ def test_readyz_says_which_part_is_missing(service, anybody, monkeypatch):
     service.alive = False
     answer = anybody.get("/readyz")
     assert (answer.status_code, answer.json()["checks"]["analyzer"]) == (503, "not running")
+    assert anybody.head("/readyz").status_code == 503
     service.alive = True
     monkeypatch.setattr(service.store, "ping", broken(UnavailableError("at host=10.1.1.1 password=x")))
     answer = anybody.get("/readyz")
