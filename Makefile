@@ -11,6 +11,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
+# Debian's Python comes without what virtual environments are made with; root gets it, others are told.
+ADD_VENV = [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	echo "==> $(PYTHON) cannot make virtual environments yet: apt-get install python3-venv" && \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test bench lint docs clean
 
@@ -63,10 +68,8 @@ $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "make: '$(PYTHON)' is not there: install Python 3.11 or newer, or name one with PYTHON=" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11: name a newer one with PYTHON=" >&2; exit 1; }
 	@echo "==> virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
-		echo "==> $(PYTHON) came without ensurepip (on Debian: python3-venv); pip comes from the package index instead"; \
-		$(PYTHON) -m venv --clear --without-pip $(VENV) && $(BIN)/python packaging/bootstrap_pip.py; } || { \
-		rm -rf $(VENV); echo "make: no virtual environment in $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { $(ADD_VENV) && $(PYTHON) -m venv $(VENV); } || { \
+		rm -rf $(VENV); echo "make: $(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "==> Offbeat with the service and torch into $(VENV); a few minutes, once"
