@@ -98,11 +98,11 @@ def _reason(root: Root, wait: Wait) -> str:
         last = "it never used this group" if unused else f"its last is {part.launched}"
     if part.counted:
         last += ", by its counters: it dumped no operation of this group"
-    if root.why is Why.STUCK and part.waits:
-        held = part.waits[0]
+    if root.held is not None:
+        held = f"{root.held.waiting[rank].op} {root.held.seq} of {root.held.comm.label}"
         return (
-            f"rank {rank} still has {held.op} {held.seq} of {label} open, which others have finished, "
-            f"and {'never launched' if rank in wait.absent else 'so has not reached'} {wait.seq}"
+            f"rank {rank} still has {held} open, which others have finished, "
+            f"and {'never launched' if rank in wait.absent else 'so has not reached'} {call}"
         )
     went_on = " although the others went on from where it stands" if root.why is Why.STOPPED else ""
     return f"rank {rank} never launched {call} ({last}){went_on}"

@@ -28,7 +28,8 @@ class Part:
     `launched` is the highest collective sequence number launched (-1 for none: some backends begin with 0), `done`
     the highest known to be finished. `ops` are the collectives known by number, `waits` those not finished, oldest
     first. `ordered`: the library finishes a communicator's collectives in order, so that one left open behind a
-    finished one only looks open. `counted`: only the counters told.
+    finished one only looks open. `counted`: only the counters told. `unfinished_only`: the dump left out what had
+    finished.
     """
 
     rank: int
@@ -39,16 +40,27 @@ class Part:
     p2p: list[Entry] = field(default_factory=list)
     ordered: bool = True
     counted: bool = False
+    unfinished_only: bool = False
+
+    def finished(self, seq: int) -> bool:
+        """Whether call *seq* is known to have ended here."""
+        if self.done is not None and self.done >= seq:
+            return True
+        return self.unfinished_only and seq not in self.ops and self.launched is not None and self.launched >= seq
 
 
 @dataclass(slots=True)
 class Communicator:
-    """One communicator; `members` are global ranks in communicator order, `inferred` when no dump lists them."""
+    """One communicator; `members` are global ranks in communicator order, `inferred` when no dump lists them.
+
+    `partial`: there may be members besides, which left no dump.
+    """
 
     name: str
     desc: str
     members: tuple[int, ...]
     inferred: bool
+    partial: bool = False
     parts: dict[int, Part] = field(default_factory=dict)
 
     @property
@@ -79,6 +91,7 @@ class Local:
 
 def assemble(dumps: Sequence[Dump]) -> list[Communicator]:
     """Return the communicators of *dumps*, with what each member did in them."""
+    _close_parts(dumps)
     unlisted: list[Local] = []
     buckets: dict[tuple[tuple[int, ...], str], list[Local]] = {}
     for local in (local for dump in dumps for local in _locals(dump)):
@@ -91,7 +104,7 @@ def assemble(dumps: Sequence[Dump]) -> list[Communicator]:
         for (ranks, desc), bucket in buckets.items()
         for name, group in _alike(bucket).items()
     ]
-    comms += _adopt(unlisted, comms, _world(dumps))
+    comms += _adopt(unlisted, comms, _world(dumps), len(dumps))
     identities = counters.identify([group for _, group in comms])
     dumped = {dump.rank for dump in dumps}
     for comm, group in comms:
@@ -101,6 +114,18 @@ def assemble(dumps: Sequence[Dump]) -> list[Communicator]:
         for rank in dumped.intersection(comm.members) - comm.parts.keys():
             comm.parts[rank] = Part(rank)
     return [comm for comm, _ in comms]
+
+
+def _close_parts(dumps: Sequence[Dump]) -> None:
+    """Count single sends and receives as finished in groups that coalesce theirs, on whichever rank that shows.
+
+    They are parts of a finished call whose end was not dumped: a stage that only ever sends or only receives at a time
+    looks, in a dump of unfinished entries, as if everything it ever sent were under way.
+    """
+    batching = set[str]().union(*(dump.batching for dump in dumps))
+    for entry in (entry for dump in dumps for entry in dump.entries) if batching else ():
+        if entry.p2p and not entry.coalesced and (entry.desc or entry.group) in batching:
+            entry.open = entry.gave_up
 
 
 def _locals(dump: Dump) -> Iterable[Local]:
@@ -141,12 +166,28 @@ def _alike(bucket: list[Local]) -> dict[str, list[Local]]:
 def _world(dumps: Sequence[Dump]) -> tuple[int, ...]:
     named = {rank for dump in dumps for config in dump.configs for rank in config.ranks}
     highest = max(named | {dump.rank for dump in dumps})
+    default = (e for d in dumps for e in d.entries if e.desc == "default_pg" or (e.group == "0" and e.desc in _UNNAMED))
+    highest = max(highest, _implied_size(default) - 1)
     # Ranks are numbered without gaps; absurd numbers come from file names that end in something else.
     return tuple(range(highest + 1)) if highest < 4 * len(dumps) + 64 else tuple(sorted(dump.rank for dump in dumps))
 
 
+def _implied_size(entries: Iterable[Entry]) -> int:
+    """Return how many members the shapes of gathers and scatters tell of, 0 where they do not."""
+    told: list[int] = []
+    for entry in entries:
+        inputs, outputs = entry.numels
+        whole, share = (outputs, inputs) if entry.op == "all_gather" else (inputs, outputs)
+        if entry.op in {"all_gather", "reduce_scatter"} and len(share) == 1:
+            if len(whole) > 1:
+                told.append(len(whole))
+            elif len(whole) == 1 and share[0] and whole[0] % share[0] == 0:
+                told.append(whole[0] // share[0])
+    return max(told, key=told.count, default=0)
+
+
 def _adopt(
-    unlisted: list[Local], comms: list[tuple[Communicator, list[Local]]], world: tuple[int, ...]
+    unlisted: list[Local], comms: list[tuple[Communicator, list[Local]]], world: tuple[int, ...], dumped: int
 ) -> list[tuple[Communicator, list[Local]]]:
     """Place groups whose process does not list the members: with a like one that holds the rank, else by themselves."""
     fresh: dict[tuple[str, str], list[Local]] = {}
@@ -166,12 +207,16 @@ def _adopt(
     for (name, desc), group in fresh.items():
         default = desc == "default_pg" or (name == "0" and desc in _UNNAMED)
         members = world if default else tuple(sorted({local.dump.rank for local in group}))
-        out.append((Communicator(name, desc, members, inferred=True), group))
+        size = _implied_size(entry for local in group for entry in local.entries)
+        missing = len(world) > dumped and size != len(members)
+        partial = not default and (len(members) < max(size, 2) or missing)
+        out.append((Communicator(name, desc, members, inferred=True, partial=partial), group))
     return out
 
 
 def _part(local: Local) -> Part:
-    part = Part(local.dump.rank, ordered=local.dump.library != "gloo")
+    dump = local.dump
+    part = Part(dump.rank, ordered=dump.library != "gloo", unfinished_only=dump.unfinished_only)
     for entry in local.entries:
         if entry.p2p:
             part.p2p.append(entry)

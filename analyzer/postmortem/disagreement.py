@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from offbeat.analyzer.postmortem import wording
+from offbeat.analyzer.postmortem.blame import few_against_many
 from offbeat.model import Action, Advice, Culprits, Evidence, FaultClass, Finding, Severity
 
 if TYPE_CHECKING:
@@ -50,19 +51,25 @@ def finding(mismatch: Mismatch, graph: WaitGraph) -> Finding:
 def circle(waits: Sequence[Wait]) -> Finding:
     """Return the finding for ranks that wait for each other, each in another operation."""
     involved = sorted({r for w in waits for r in w.waiting})
+    deviants = {rank for _, rank in few_against_many(waits)}
     steps = [
         f"{wording.ranks(w.waiting)} in {w.entry.op} {w.seq} of {w.comm.label}, for "
         f"{wording.ranks((*w.absent, *w.behind, *w.queued))}"
         for w in waits
+        if w.absent or w.behind
     ]
+    who = "their calls differ in order"
+    if deviants:
+        who = f"{wording.ranks(deviants)} went on to another call than the others"
     return Finding(
         id=f"hang.mismatch-circle-{'-'.join(map(str, involved[:8]))}",
         fault=FaultClass.HANG_MISMATCH,
         severity=Severity.CRITICAL,
-        summary=f"{wording.ranks(involved).capitalize()} wait for each other in a circle: their calls differ in order.",
+        summary=f"{wording.ranks(involved).capitalize()} wait for each other in a circle: {who}.",
         advice=_ADVICE,
-        victims=tuple(involved),
+        culprits=Culprits(ranks=tuple(sorted(deviants))),
+        victims=tuple(rank for rank in involved if rank not in deviants),
         evidence=tuple(Evidence("wait.circle", step) for step in steps[:SHOWN]),
-        confidence=0.8,
+        confidence=0.75 if deviants else 0.8,
         started_at=min((w.since for w in waits if w.since is not None), default=None),
     )

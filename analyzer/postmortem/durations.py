@@ -65,7 +65,7 @@ def judge(collectives: pa.Table, sizes: Mapping[str, int], hosts: Mapping[int, s
             outcome.abstained.append(hidden)
         else:
             outcome.findings.append(_late_finding(rank, ones, sizes, hosts, sorted({one.rank for one in late})))
-    if not late and (longer := grown(known)):
+    if not culprits and (longer := grown(known)):
         outcome.findings.append(_grown_finding(longer))
         outcome.abstained.append(
             Abstention(

@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from offbeat.analyzer.postmortem import absent, disagreement, failures, freshness, mismatch, transport, waits, wording
-from offbeat.analyzer.postmortem.blame import Blame, assign
+from offbeat.analyzer.postmortem import (
+    absent,
+    disagreement,
+    failures,
+    freshness,
+    mismatch,
+    snapshot,
+    transport,
+    waits,
+    wording,
+)
+from offbeat.analyzer.postmortem.blame import NO_DUMP, Blame, assign
 from offbeat.analyzer.postmortem.communicators import Communicator, assemble
 from offbeat.analyzer.postmortem.graph import WaitGraph
 from offbeat.model import Abstention
@@ -17,8 +27,6 @@ if TYPE_CHECKING:
     from offbeat.analyzer.postmortem.waits import Wait
     from offbeat.analyzer.readers.dumps import Dump
     from offbeat.model import Finding
-
-_NO_DUMP = "no dump"
 
 
 @dataclass(slots=True)
@@ -41,17 +49,29 @@ def judge(dumps: Sequence[Dump]) -> Verdict:
     differing, misaligned = mismatch.find(comms, set(by_rank))
     judged = [comm for comm in comms if comm not in misaligned]
     old = freshness.outdated(judged)
-    silent |= dict.fromkeys(old, "an older dump")
+    earlier = freshness.earlier(dumps)
+    silent |= {rank: NO_DUMP if rank in earlier else "an older dump" for rank in old}
     trusted = set(by_rank) - set(silent)
     if old:
         differing, _ = mismatch.find(judged, trusted)
     if not differing:
         failures.reopen(judged, by_rank, trusted)
     found = waits.find(judged, trusted)
+    if found and snapshot.running(dumps):
+        verdict.warnings.append("the dumps were taken of a running job: what was open in them was under way")
+        found = []
     blame = assign(found, judged, differing, silent)
     graph = WaitGraph(found)
     verdict.findings += [disagreement.finding(m, graph) for m in differing]
-    verdict.findings += absent.findings(blame.roots, graph)
+    if snapshot.crowded(blame.roots, len(by_rank)):
+        verdict.abstained.append(
+            Abstention(
+                f"whether {wording.ranks(root.rank for root in blame.roots)} stopped",
+                "too many for one hang, each at another place: the dumps may be of a running job, taken one by one",
+            )
+        )
+    else:
+        verdict.findings += absent.findings(blame.roots, graph)
     verdict.findings += [disagreement.circle(circle) for circle in blame.cycles]
     _transport(verdict, blame, graph, by_rank)
     _explain(verdict, blame, by_rank, silent, old)
@@ -68,14 +88,15 @@ def judge(dumps: Sequence[Dump]) -> Verdict:
 def _silent(by_rank: Mapping[int, Dump], comms: Sequence[Communicator]) -> dict[int, str]:
     """Return ranks that left nothing usable."""
     members = {rank for comm in comms for rank in comm.members}
-    silent = dict.fromkeys(sorted(members - by_rank.keys()), _NO_DUMP)
-    return silent | {rank: _NO_DUMP for rank, dump in by_rank.items() if dump.empty}
+    silent = dict.fromkeys(sorted(members - by_rank.keys()), NO_DUMP)
+    return silent | {rank: NO_DUMP for rank, dump in by_rank.items() if dump.empty}
 
 
 def _transport(verdict: Verdict, blame: Blame, graph: WaitGraph, by_rank: Mapping[int, Dump]) -> None:
     late, unknown = [], []
     usual = transport.usual(by_rank.values()) if blame.transport else 0.0
-    for wait in blame.transport:
+    # Beside a rank that stopped, a transfer that both ends entered is one that the pipeline behind it does not reach.
+    for wait in (w for w in blame.transport if not (blame.roots and w.p2p)):
         overdue = transport.overdue(wait, by_rank, usual)
         if overdue:
             late.append(wait)
@@ -103,8 +124,10 @@ def _explain(
     verdict: Verdict, blame: Blame, by_rank: Mapping[int, Dump], silent: Mapping[int, str], old: Mapping[int, str]
 ) -> None:
     named = {rank for finding in verdict.findings for rank in finding.culprits.ranks}
-    missing = sorted(rank for rank, why in silent.items() if why == _NO_DUMP and rank not in by_rank)
-    empty = sorted(rank for rank, why in silent.items() if why == _NO_DUMP and rank in by_rank)
+    missing = sorted(rank for rank, why in silent.items() if why == NO_DUMP and rank not in by_rank)
+    empty = sorted(rank for rank in silent if rank in by_rank and by_rank[rank].empty)
+    if all(dump.empty and not dump.configs for dump in by_rank.values()):
+        verdict.abstained.append(Abstention("how the job stood", "no dump says anything of what its process did"))
     if missing:
         verdict.warnings.append(f"no dump of {wording.ranks(missing)}")
     if empty:
@@ -136,6 +159,14 @@ def _unexplained(
     verdict.abstained.append(
         Abstention(
             f"why {wording.ranks(waiting)} waited in {transport.name(left[0])}",
-            f"it depends on {wording.ranks(unsure)}: {why}" if unsure else "nothing recorded explains it",
+            _dependence(left, unsure, why),
         )
     )
+
+
+def _dependence(left: Sequence[Wait], unsure: Sequence[int], why: str) -> str:
+    if unsure:
+        return f"it depends on {wording.ranks(unsure)}: {why}"
+    if any(wait.comm.partial for wait in left):
+        return "no dump lists the members of that group, and some of them may have left none"
+    return "nothing recorded explains it"

@@ -31,6 +31,10 @@ COST = 0.02
 """Least lateness as a share of the time from one call to the next: less costs the job nothing."""
 COST_ALWAYS = 0.04
 """The same for a rank late from the first call on, which may be its role and no fault."""
+PEERS = 3
+"""Ranks that make the same calls, below which all are compared: of two, neither shows which is usual."""
+OWN = 0.3
+"""Least growth of a late rank's own time, as a share of the largest: less, and ranks that merely waited are named."""
 GROWN = 1.2
 """Growth of the transfer time from which transfers count as slower."""
 
@@ -120,26 +124,53 @@ def _stands_out(gap: Floats, first: int, stop: int) -> bool:
 
 
 def roots(late: Sequence[Late], phases: Sequence[Phase]) -> list[int]:
-    """Return the late ranks, without those that are late because they themselves waited elsewhere meanwhile."""
+    """Return the late ranks whose own time is longer, without those that waited for somebody elsewhere meanwhile.
+
+    Whoever waits in one communicator comes late to the next. But a step takes all ranks equally long, so what a rank
+    spends in all its collectives together is the step less its own time: who lacks time there computed longer.
+    """
     found = []
     for rank in sorted({one.rank for one in late}):
-        mine = [one for one in late if one.rank == rank]
-        caused = sum(one.lateness * (one.end - one.begin) for one in mine)
-        since = min(int(one.phase.seen[one.begin]) for one in mine)
-        elsewhere = [phase for phase in phases if rank in phase.ranks and all(one.phase is not phase for one in mine)]
-        if sum(_waited(phase, rank, since) for phase in elsewhere) < 0.5 * caused:
+        worst = max((one for one in late if one.rank == rank), key=lambda one: one.lateness * (one.end - one.begin))
+        own = _own(worst, phases)
+        calm = [time for other, time in own.items() if all(one.rank != other for one in late)]
+        most = max((own[one.rank] for one in late if one.rank in own), default=0.0)
+        bound = max(ERRORS * float(np.std(calm)) if len(calm) > 1 else 0.0, OWN * most)
+        if rank not in own or own[rank] > bound:
             found.append(rank)
     return found
 
 
-def _waited(phase: Phase, rank: int, since: int) -> float:
-    """Return how much longer than before *rank* waited for others in *phase* from *since* on, ns in all."""
-    column = int(np.nonzero(phase.ranks == rank)[0][0])
-    waited = phase.duration[:, column] - phase.transfer
-    meanwhile = phase.seen >= since
-    before = waited[~meanwhile & np.isfinite(waited)]
-    usual = float(np.median(before)) if len(before) else 0.0
-    return float(np.nansum(np.maximum(waited[meanwhile] - usual, 0.0)))
+def _own(late: Late, phases: Sequence[Phase]) -> dict[int, float]:
+    """Return by how much each rank's own time grew when *late* began, ns over the whole log, against most ranks.
+
+    For a rank late from the first call on, its own time itself; then only ranks that make the same calls can be
+    compared, and it is empty where there are too few.
+    """
+    spent: dict[int, float] = {}
+    calls: dict[int, list[tuple[str, int, int]]] = {}
+    first, last = late.begin / len(late.phase), late.end / len(late.phase)
+    for phase in phases:
+        begin, end = round(first * len(phase)), max(round(last * len(phase)), 1)
+        rest = np.r_[phase.duration[:begin], phase.duration[end:]]
+        change = _mean(phase.duration[begin:end]) - (0.0 if late.always else _mean(rest))
+        for rank, value in zip(phase.ranks.tolist(), change * len(phase), strict=True):
+            spent[rank] = spent.get(rank, 0.0) + float(np.nan_to_num(value))
+            calls.setdefault(rank, []).append((phase.op, phase.nbytes, len(phase)))
+    mine = sorted(calls[late.rank])
+    peers = {rank: time for rank, time in spent.items() if sorted(calls[rank]) == mine}
+    if len(peers) >= PEERS:  # others make other calls, or some of theirs were recorded by them alone
+        spent = peers
+    elif late.always:
+        return {}
+    most = float(np.percentile(list(spent.values()), 75, method="higher"))
+    return {rank: most - time for rank, time in spent.items()}
+
+
+def _mean(durations: Floats) -> Floats:
+    """Return the mean of each column, 0 where nothing is known."""
+    known = np.isfinite(durations)
+    return np.asarray(np.where(known, durations, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
 
 
 def grown(phases: Iterable[Phase]) -> list[tuple[Phase, float, float, int]]:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from offbeat.analyzer.postmortem.communicators import Communicator
+    from offbeat.analyzer.postmortem.waits import Wait
     from offbeat.analyzer.readers.dumps import Entry
 
 TRAIL = 8
@@ -53,6 +54,24 @@ class Trails:
         return len(peers) > 1 and all(
             _outstanding(self.of(peer)) > outstanding and self._went_on(peer, mine, comm, last) for peer in peers
         )
+
+    def went_past(self, rank: int, wait: Wait) -> bool:
+        """Tell whether *rank* made other calls where those who wait for it in *wait* made that one.
+
+        It did not if its last calls are those that one of them made directly before. Where too few are recorded to
+        tell, it is taken to have stopped: leaving a call out is the rarer thing.
+        """
+        mine = [_kind(*call) for call in self.of(rank)][-TRAIL:]
+        told = False
+        for peer, entry in wait.waiting.items():
+            theirs = self.of(peer)
+            at = next(i for i in range(len(theirs) - 1, -1, -1) if theirs[i][1] is entry)
+            before = [_kind(*call) for call in theirs[max(0, at - TRAIL) : at]]
+            length = min(len(mine), len(before))
+            if length >= LEAST and mine[-length:] == before[-length:]:
+                return False
+            told = told or length >= LEAST
+        return told
 
     def _went_on(self, peer: int, mine: list[tuple[Communicator, Entry]], comm: Communicator, last: Entry) -> bool:
         theirs = self.of(peer)

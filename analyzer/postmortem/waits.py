@@ -90,7 +90,7 @@ def _collectives(comm: Communicator, trusted: set[int]) -> Iterable[Wait]:
                 absent.append(rank)
             elif rank in stuck and stuck[rank].seq < seq:
                 behind.append(rank)
-            elif part.done is not None and part.done >= seq:
+            elif part.finished(seq):
                 passed.append(rank)  # else a small ring has lost what it was in
         wait.absent, wait.behind, wait.unknown, wait.passed = (
             tuple(sorted(ranks)) for ranks in (absent, behind, unknown, passed)

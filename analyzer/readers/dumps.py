@@ -74,6 +74,11 @@ class Entry:
     parts: list[Entry] = field(default_factory=list)
 
     @property
+    def coalesced(self) -> bool:
+        """Whether it ends a coalesced call, whose parts came before it."""
+        return self.native.lower().endswith("coalesced")
+
+    @property
     def numels(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Elements of each input and of each output tensor."""
         return _numels(self.sizes[0]), _numels(self.sizes[1])
@@ -122,6 +127,8 @@ class Dump:
 
     `records` counts what the file holds, of which `entries` are kept; `complete` says that its ring never wrapped.
     `oldest` and `newest` are times found inside, `written` when the file was modified, Unix ns; 0 for unknown.
+    `unfinished_only` says that what had finished was left out of the dump.
+    `batching` names the groups (by description, else by name) whose sends and receives were seen in coalesced calls.
     """
 
     path: str
@@ -136,6 +143,8 @@ class Dump:
     newest: int
     written: int
     complete: bool
+    unfinished_only: bool = False
+    batching: set[str] = field(default_factory=set)
 
     @property
     def empty(self) -> bool:

@@ -61,6 +61,8 @@ def parse(data: bytes, *, path: str, rank: int, written: int = 0) -> tuple[Dump,
     raw = value.get("entries")
     raw = raw if isinstance(raw, list) else []
     entries, first, broken, library = _entries(raw)
+    unfinished_only = library in _EVENTFUL and all(entry.open for entry in entries)
+    entries, batching = _coalesce(entries)
     times = [t for e in entries for t in (e.created, e.finished) if t is not None]
     return Dump(
         path=path,
@@ -75,6 +77,8 @@ def parse(data: bytes, *, path: str, rank: int, written: int = 0) -> tuple[Dump,
         newest=max(times, default=0),
         written=written,
         complete=first == 0,
+        unfinished_only=unfinished_only,
+        batching=batching,
     ), broken
 
 
@@ -107,7 +111,7 @@ def _entries(raw: list[Any]) -> tuple[list[Entry], int, int, str]:
         if entry.open or seen[key] <= HISTORY:
             kept.append(entry)
     kept.reverse()
-    return _coalesce(kept), min(numbers, default=-1), broken, library
+    return kept, min(numbers, default=-1), broken, library
 
 
 def _entry(value: dict[str, Any], number: int, *, eventful: bool) -> tuple[Entry, str]:
@@ -154,20 +158,23 @@ def _call(name: str) -> tuple[str, str, str]:
     return prefix, native, canonical(native)
 
 
-def _coalesce(entries: list[Entry]) -> list[Entry]:
+def _coalesce(entries: list[Entry]) -> tuple[list[Entry], set[str]]:
     """Join the parts of coalesced calls with the entry that ends the call, the only one whose state is kept up.
 
     Where only unfinished entries were dumped, a finished call leaves its parts behind: several of one number, without
-    the entry that ends them. Those are finished, and so are single ones of a group that coalesces its transfers.
+    the entry that ends them. Those are finished.
+
+    Returns:
+        The entries without such parts, and the groups seen to coalesce their transfers.
     """
     calls: dict[tuple[str, str, bool, int], list[Entry]] = {}
     for entry in entries:
         calls.setdefault((entry.group, entry.desc, entry.p2p, entry.seq), []).append(entry)
     inside: set[int] = set()
-    batching: set[tuple[str, str]] = set()
+    batching: set[str] = set()
     for (group, desc, p2p, _), parts in calls.items():
         *before, last = parts
-        ended = last.native.lower().endswith("coalesced")
+        ended = last.coalesced
         if ended:
             last.parts = before
             inside.update(id(part) for part in before)
@@ -175,12 +182,8 @@ def _coalesce(entries: list[Entry]) -> list[Entry]:
             for part in parts:
                 part.open = part.gave_up
         if p2p and (ended or before):
-            batching.add((group, desc))
-    for (group, desc, p2p, _), parts in calls.items():
-        if p2p and (group, desc) in batching and not parts[-1].native.lower().endswith("coalesced"):
-            for part in parts:
-                part.open = part.gave_up
-    return [entry for entry in entries if id(entry) not in inside]
+            batching.add(desc or group)
+    return [entry for entry in entries if id(entry) not in inside], batching
 
 
 def _configs(value: object) -> Iterable[GroupConfig]:
@@ -217,6 +220,8 @@ def _statuses(value: object) -> Iterable[tuple[str, Status]]:
 
 
 def _int(value: object, missing: int) -> int:
+    if type(value) is int:  # nearly all: millions in the dumps of a large job
+        return value if -_INT64 <= value < _INT64 else missing
     if isinstance(value, str):
         try:
             value = int(value[:24])
@@ -228,13 +233,19 @@ def _int(value: object, missing: int) -> int:
 
 
 def _time(value: object) -> int | None:
+    if value is None:
+        return None
     found = _int(value, 0)
     return found if found > 0 else None
 
 
 def _flag(value: object) -> bool:
+    if value is True or value is False:
+        return value
     return value.lower() in {"true", "1"} if isinstance(value, str) else bool(value)
 
 
 def _text(value: object) -> str:
+    if type(value) is str:
+        return value[:400]
     return str(value)[:400] if isinstance(value, (str, int, float)) else ""

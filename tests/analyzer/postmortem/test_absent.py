@@ -347,3 +347,64 @@ def test_512_ranks_take_less_than_five_seconds(tmp_path):
     found, _ = answer(tmp_path)
     assert time.process_time() - began < 5
     assert found == [(NOT_ENTERED, (77,)), (NOT_ENTERED, (300,))]
+
+
+def test_a_device_that_stands_behind_a_broadcast_is_found(tmp_path):
+    """The oldest thing open is a broadcast, which proves nothing; the next calls, finished by the others, do."""
+    job = Job(4)
+    job.call()
+    job.call(op="broadcast", done=[0, 1, 2])
+    job.call(done=[0, 1, 2])
+    job.call(ranks=[0, 1, 2, 3], done=False)
+    document = diagnose([job.write(tmp_path)])
+    assert [f.culprits.ranks for f in document.findings] == [(3,)]
+    assert "still has broadcast 2" in document.findings[0].evidence[0].text
+
+
+def test_parts_of_finished_batches_are_no_transfers_under_way(tmp_path):
+    """A first stage that sends one thing at a time leaves single parts; its neighbour shows that they are parts."""
+    pipe = Group("1", "PIPELINE", [0, 1, 2])
+    job = Job(3, [pipe])
+    for _ in range(3):
+        job.batch(0, ["send 0->1"], "PIPELINE", done=True)
+        job.batch(1, ["recv 1<-0", "send 1->2"], "PIPELINE", done=True)
+        job.batch(2, ["recv 2<-1"], "PIPELINE", done=True)
+    document = diagnose([job.write(tmp_path, only_active=True)])
+    assert document.findings == []
+    assert document.exit_code == 0
+
+
+def test_where_only_transfers_wait_for_a_rank_without_a_dump_it_is_named(tmp_path):
+    """A pipeline's middle rank is gone, and its neighbours have nothing open but what they owe each other with it."""
+    job = Job(5, [Group("1", "PIPELINE", range(5))])
+    for _ in range(3):
+        job.call()
+    job.send(1, 2, "PIPELINE", sides="send")
+    job.send(2, 3, "PIPELINE", sides="recv")
+    document = diagnose([job.write(tmp_path, ranks=[0, 1, 3, 4])])
+    assert [f.culprits.ranks for f in document.findings] == [(2,)]
+    assert document.findings[0].confidence < 0.6
+
+
+def test_where_most_left_no_dump_none_is_named_for_it(tmp_path):
+    """One dump of eight says who is waited for, not who stopped."""
+    job = Job(8, [Group("1", "TENSOR", [0, 1])])
+    job.call()
+    job.call("TENSOR", ranks=[0], done=False)
+    document = diagnose([job.write(tmp_path, ranks=[0])])
+    assert document.findings == []
+    assert document.exit_code == 3
+
+
+def test_a_gloo_group_of_unknown_members_is_not_said_to_be_complete(tmp_path):
+    """No dump lists its members, and one of them may be the rank that left no dump."""
+    job = Job(4, [Group("1", "PAIR", [1, 3])], library="gloo")
+    job.call()
+    job.call("PAIR", ranks=[1], done=False)
+
+    def unlisted(rank, dump):
+        dump["pg_config"] = {"": {"name": "", "desc": "", "ranks": "[]"}}
+
+    document = diagnose([job.write(tmp_path, ranks=[0, 1, 2], change=unlisted)])
+    assert document.findings == []
+    assert document.exit_code == 3

@@ -131,3 +131,39 @@ def test_the_dumps_own_times_tell_an_age_too(tmp_path):
     job.call("PAIR")
     folder = written(job.write(tmp_path), START_NS + 30 * 86_400_000_000_000)
     assert answer(folder)[0] == [("hang.in_transport", ())]
+
+
+def test_a_broadcast_that_others_finished_makes_no_dump_old(tmp_path):
+    """They go ahead of a rank that stopped, and a dump of unfinished calls does not say what the finished were."""
+    job = Job(4)
+    for _ in range(4):
+        job.call()
+    job.call(op="broadcast", ranks=[0, 1, 2], done=True)
+    job.call(ranks=[0, 1, 2], done=False)
+    found, document = answer(job.write(tmp_path, only_active=True))
+    assert found == [("hang.not_entered", (3,))]
+    assert not any("older" in warning for warning in document.warnings)
+
+
+def test_a_dump_of_an_earlier_run_is_none(tmp_path):
+    """A killed rank left nothing, but a file of the run before still lies there."""
+    before = running(Job(4), 2)
+    before.now -= 3_600_000_000_000
+    for entry in before.entries[3]:
+        for key in ("time_created_ns", "time_discovered_completed_ns"):
+            entry[key] -= 3_600_000_000_000
+    before.write(tmp_path, ranks=[3])
+    job = running(Job(4))
+    job.call(ranks=[0, 1, 2], done=False)
+    job.write(tmp_path, ranks=[0, 1, 2])
+    found, document = answer(tmp_path)
+    assert found == [("hang.not_entered", (3,))]
+    assert document.findings[0].confidence < 0.7
+    assert any("older" in warning for warning in document.warnings)
+
+
+def test_dumps_that_say_nothing_are_no_health(tmp_path):
+    """The recorder was off."""
+    for rank in range(3):
+        (tmp_path / f"rank{rank}").write_text('{"version": "2.10", "pg_config": {}, "pg_status": {}, "entries": []}')
+    assert answer(tmp_path)[1].exit_code == 3

@@ -223,3 +223,16 @@ def test_a_circle_of_waits_is_told_as_such(tmp_path):
     assert found == [(MISMATCH, ())]
     assert "circle" in document.findings[0].summary
     assert document.findings[0].victims == (0, 1)
+
+
+def test_the_one_that_left_a_call_out_is_told_from_a_circle(tmp_path):
+    """Seven wait for it where it never came, and it waits for them in the next group: it is the one that differs."""
+    job = running(Job(8, [Group("1", "A", range(8)), Group("2", "B", range(8))]))
+    for _ in range(3):
+        job.call("A", op="all_gather", out=8000)
+        job.call("B")
+    job.call("A", op="all_gather", out=8000, ranks=[0, 1, 2, 3, 4, 6, 7], done=False)
+    job.call("B", ranks=[5], done=False)
+    found, document = answer(job.write(tmp_path))
+    assert found == [(MISMATCH, (5,))]
+    assert document.findings[0].victims == (0, 1, 2, 3, 4, 6, 7)
