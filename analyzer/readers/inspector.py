@@ -7,12 +7,16 @@ it, unknown keys, communicator ids cut to 14 hex digits, and ranks that mean not
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from offbeat.analyzer.readers import inspector_columns
 from offbeat.analyzer.readers.errors import ReadError
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_RECORDS = 4_000_000
 """Operations read at most; more would fill the memory, and change no answer."""
+BLOCK = 16 << 20
+"""Bytes of a file parsed at a time."""
 MAX_LINE = 1 << 20
 """Longest line read whole; real ones have a few kilobytes."""
 _NAME = re.compile(r"^(?P<host>.+)-pid(?P<pid>\d+)")
@@ -120,32 +126,74 @@ class _State:
     header: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     dropped: int = 0
+    broken: int = 0
+    cut: bool = False
 
 
 def _read_file(file: Path, log: InspectorLog) -> None:
-    state, broken, cut = _State(), 0, False
+    state = _State()
     found = _NAME.match(file.name)
     state.metadata = {"hostname": found["host"], "pid": int(found["pid"][:18])} if found else {}
     with file.open("rb") as stream:
-        while line := stream.readline(MAX_LINE):
-            whole = line.endswith(b"\n")
-            if not line.strip():
-                continue
-            try:
-                _read_line(json.loads(line), state, log)
-            except (ReadError, ValueError, RecursionError, TypeError, AttributeError, KeyError):
-                if whole or len(line) >= MAX_LINE:
-                    broken += 1
-                else:
-                    cut = True
-            if len(log) >= MAX_RECORDS:
-                break
-    if broken:
-        log.warnings.append(f"{file}: {broken} unreadable lines")
-    if cut:
+        while len(log) < MAX_RECORDS and (block := stream.read(BLOCK)):
+            if not block.endswith(b"\n"):
+                block += stream.readline(MAX_LINE)
+            _read_block(block, state, log)
+    if state.broken:
+        log.warnings.append(f"{file}: {state.broken} unreadable lines")
+    if state.cut:
         log.warnings.append(f"{file}: the last line is cut off")
     if state.dropped:
         log.warnings.append(f"{file}: Inspector lost {state.dropped} records; conclusions rest on the others")
+
+
+def _read_block(data: bytes, state: _State, log: InspectorLog) -> None:
+    whole = data.rfind(b"\n") + 1
+    blocks = inspector_columns.parse(data[:whole]) if whole and not state.header else None
+    if blocks is not None:
+        for block in blocks:
+            _add_block(block, log)
+        data = data[whole:]
+    for line in io.BytesIO(data):
+        if not line.strip():
+            continue
+        if len(log) >= MAX_RECORDS:
+            return
+        try:
+            _read_line(json.loads(line), state, log)
+        except (ReadError, ValueError, RecursionError, TypeError, AttributeError, KeyError):
+            if line.endswith(b"\n") or len(line) >= MAX_LINE:
+                state.broken += 1
+            else:
+                state.cut = True
+
+
+def _add_block(block: inspector_columns.Block, log: InspectorLog) -> None:
+    comms, processes = [], []
+    for comm_id, name, place, size, host, pid in block.holders:
+        process = log.processes.setdefault(Process(host[:255], pid), len(log.processes))
+        comm = _comm(log, comm_id[:16].lower(), size, process, place)
+        if name not in {None, "", "unknown"}:
+            log.names.setdefault(comm, str(name)[:200])
+        comms.append(comm)
+        processes.append(process)
+    ops = [log.ops.setdefault(op[:64], len(log.ops)) for op in block.ops]
+    left = slice(0, MAX_RECORDS - len(log))
+    columns = {
+        "comm": np.array(comms)[block.who],
+        "process": np.array(processes)[block.who],
+        "op": np.array(ops)[block.op],
+        "number": block.number,
+        "nbytes": block.nbytes,
+        "peer": block.peer,
+        "duration": block.took * 1000,
+        "started": np.where(block.started > 0, block.started * 1000, -1),
+        "ended": np.where(block.ended > 0, block.ended * 1000, -1),
+        "seen": np.maximum(block.seen * 1000, -1),
+        "kernel": block.kernel,
+    }
+    for name, values in columns.items():
+        getattr(log, name).frombytes(np.ascontiguousarray(values[left], np.int64).tobytes())
 
 
 def _read_line(value: Any, state: _State, log: InspectorLog) -> None:

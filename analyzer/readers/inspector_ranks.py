@@ -125,7 +125,7 @@ def launch_order(log: InspectorLog) -> Any:
     """Return a launch counter per row, NaN where the logs do not tell it.
 
     Inspector counts each function apart. Where start times are known and all members ran the same calls in the same
-    order without a gap, their order is the order of launch.
+    order without a gap, their order is the order of launch, whichever call each log begins with.
     """
     seq = np.full(len(log), np.nan)
     comm, process = np.array(log.comm, np.int64), np.array(log.process, np.int64)
@@ -139,12 +139,15 @@ def launch_order(log: InspectorLog) -> Any:
         for p in np.unique(process[rows]):
             mine = rows[process[rows] == p]
             orders.append(mine[np.argsort(started[mine], kind="stable")])
-        first = {(int(ops[order[0]]), int(number[order[0]])) for order in orders}
-        length = min(len(order) for order in orders)
-        calls = np.array([ops[order[:length]] * (1 << 40) + number[order[:length]] for order in orders])
-        if len(first) == 1 and (calls == calls[0]).all():
-            for order in orders:
-                seq[order] = np.arange(len(order))
+        calls = [ops[order] * (1 << 40) + number[order] for order in orders]
+        longest = max(calls, key=len)
+        begins = [np.nonzero(longest == mine[0])[0] for mine in calls]  # logs begin, and end, at different calls
+        if any(len(begin) != 1 for begin in begins):
+            continue
+        pieces = [longest[int(begin[0]) : int(begin[0]) + len(mine)] for begin, mine in zip(begins, calls, strict=True)]
+        if all((piece == mine[: len(piece)]).all() for piece, mine in zip(pieces, calls, strict=True)):
+            for begin, order in zip(begins, orders, strict=True):
+                seq[order] = int(begin[0]) + np.arange(len(order))
     return seq
 
 
