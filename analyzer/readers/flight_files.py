@@ -53,11 +53,18 @@ def load(files: Iterable[Path]) -> tuple[list[DumpSet], list[str]]:
             warnings.append(f"{file}: another dump of rank {dump.rank}; left out")
         else:
             family[dump.rank] = dump
-    folders = {
-        folder: _one_each([family for family in by_name.values() if family], warnings)
-        for folder, by_name in families.items()
-    }
-    return _jobs(folders), warnings
+    folders: dict[Path, dict[int, Dump]] = {}
+    others: list[DumpSet] = []
+    for folder, by_name in families.items():
+        if not any(by_name.values()):
+            continue
+        first, *rest = _apart({name: family for name, family in by_name.items() if family}, warnings)
+        folders[folder] = {dump.rank: dump for dump in first.dumps}
+        others += rest
+    sets = _jobs(folders)
+    if others:
+        sets = [DumpSet(one.label or "the largest set", one.dumps) for one in sets]
+    return [*sets, *others], warnings
 
 
 @contextmanager
@@ -112,18 +119,39 @@ def _rank_told(dump: Dump) -> int | None:
     return common.pop() if len(common) == 1 and len(groups) > 1 else None
 
 
-def _one_each(families: list[dict[int, Dump]], warnings: list[str]) -> dict[int, Dump]:
-    """Join a folder's families of names: the fullest first, others only for ranks still without a dump."""
-    joined: dict[int, Dump] = {}
-    families.sort(key=lambda family: (-len(family), -max(dump.newest for dump in family.values())))
-    for family in families:
-        twins = [rank for rank in family if rank in joined]
-        differing = [rank for rank in twins if joined[rank].newest != family[rank].newest]
-        if differing:
-            dump = family[differing[0]]
-            warnings.append(f"{dump.path}: {len(differing)} ranks have another dump beside it; that one is used")
-        joined |= {rank: dump for rank, dump in family.items() if rank not in joined}
-    return joined
+def _apart(families: dict[str, dict[int, Dump]], warnings: list[str]) -> list[DumpSet]:
+    """Sort a folder's families of names into jobs, the fullest first.
+
+    Families without a rank in common are one job's, and so are twins, of one dump in two formats. Others are another
+    job's, if their times overlap, else an earlier attempt's, which is left out.
+    """
+    order = sorted(families.items(), key=lambda item: (-_newest(item[1]), -len(item[1]), item[0]))
+    sets: list[tuple[str, dict[int, Dump]]] = []
+    for name, family in order:
+        rivals = [one for _, one in sets if _differ(one, family)]
+        same = next((one for _, one in sets if not _differ(one, family)), None)
+        if rivals and all(_newest(family) < _oldest(one) for one in rivals):
+            path = next(iter(family.values())).path
+            warnings.append(f"{path}: {len(family)} dumps of an earlier run beside the others; left out")
+        elif same is not None:
+            same |= {rank: dump for rank, dump in family.items() if rank not in same}
+        else:
+            sets.append((name, dict(family)))
+    sets.sort(key=lambda item: -len(item[1]))
+    return [DumpSet(name, _sorted(one.values())) for name, one in sets]
+
+
+def _differ(one: dict[int, Dump], other: dict[int, Dump]) -> bool:
+    """Whether two families hold different dumps of the same ranks."""
+    return any(one[rank].newest != dump.newest for rank, dump in other.items() if rank in one)
+
+
+def _newest(family: dict[int, Dump]) -> int:
+    return max(dump.newest for dump in family.values())
+
+
+def _oldest(family: dict[int, Dump]) -> int:
+    return min((dump.oldest for dump in family.values() if dump.oldest), default=0)
 
 
 def _jobs(folders: dict[Path, dict[int, Dump]]) -> list[DumpSet]:
