@@ -16,8 +16,8 @@ NEWEST = 64
 """Calls of each dump that tell its rhythm."""
 TIMES_P99 = 3
 """A rank is in its rhythm while its last call is no older than so many times 99 % of its gaps, …"""
-LEAST_NS = 500_000_000
-"""… or than this: hosts launch ahead in bursts and pause while the device catches up."""
+LEAST_NS = 50_000_000
+"""… or than this; less, and the time that writing a dump takes is a hang."""
 MOST_NS = 3_000_000_000
 """Not older than this in any case: a slow rhythm would otherwise excuse a hang that was dumped early."""
 CROWD = 3
