@@ -71,7 +71,10 @@ def test_commands_and_settings_exist(page):
     called = set(re.findall(r"(?:^|\s|/)offbeat ([a-z]+)", code)) - {"up"}
     assert called <= set(COMMANDS)
     settings = {f"OFFBEAT_{name.upper()}" for kind in (AgentSettings, ServiceSettings) for name in kind.model_fields}
-    others = {"OFFBEAT_CONFIG", "OFFBEAT_JOB", "OFFBEAT_"}
+    others = {"OFFBEAT_CONFIG", "OFFBEAT_"}
+    sources = [path for room in ("recorders", "ring") for path in (DOCS.parent / "collector" / room).rglob("*.*")]
+    read = "".join(path.read_text(encoding="utf-8") for path in sources if path.suffix in {".c", ".py"})
+    others |= set(re.findall(r'"(OFFBEAT_[A-Z_]+)"', read))
     assert set(re.findall(r"OFFBEAT_[A-Z_]*", text)) <= settings | others
 
 

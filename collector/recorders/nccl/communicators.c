@@ -53,7 +53,7 @@ void *communicator_open(uint64_t hash, const char *name, int ranks, int rank) {
   comm->ranks = ranks;
   comm->hash = hash;
   comm->kernels = comm->fewer = 0;
-  comm->launches = comm->number = comm->passed = 0;
+  comm->launches = comm->number = comm->passed = comm->begun_number = 0;
   comm->begun_group = 0;
   memset(comm->counted, 0, sizeof comm->counted);
   memset(comm->flight, 0, sizeof comm->flight);

@@ -81,32 +81,37 @@ static void write_down(operation *op, enum offbeat_state state, int64_t at) {
   pool_give(&places, (uint32_t)(op - operations));
 }
 
-/* Groups of a communicator run one after another: where one begins, those before it have ended. Close what is two begun
- * groups behind, of which no end was told: NCCL drops events where there are too many. */
+/* Close an operation of which no end was told. */
+static void give_up(communicator *comm, operation *op, uint64_t counts) {
+  if (!__atomic_compare_exchange_n(&op->counts, &counts, AFTER(counts), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return;
+  int64_t at = op->last_end;
+  if (BEGUN(counts) && BEGUN(counts) == ENDED(counts) && __atomic_load_n(&comm->fewer, __ATOMIC_RELAXED) < FEWER)
+    __atomic_add_fetch(&comm->fewer, 1, __ATOMIC_RELAXED);
+  if (!at) { /* when it ran is not known at all */
+    at = now();
+    op->token.what.started = 0;
+  }
+  write_down(op, OFFBEAT_UNKNOWN, at);
+}
+
+/* Groups of a communicator run one after another: where one begins, those before it have ended. Give up what is two begun
+ * groups behind and still has no end: NCCL drops events where there are too many. */
 static void pass(communicator *comm, uint32_t group, uint64_t number) {
   uint32_t before = __atomic_load_n(&comm->begun_group, __ATOMIC_RELAXED);
-  if (!group || (before && (int32_t)(group - before) <= 0)) return;
+  if (!group || group == before) return;
+  uint64_t until = __atomic_exchange_n(&comm->begun_number, number, __ATOMIC_RELAXED);
   __atomic_store_n(&comm->begun_group, group, __ATOMIC_RELAXED);
   uint64_t n = __atomic_load_n(&comm->passed, __ATOMIC_RELAXED);
-  if (number > FLIGHT && n < number - FLIGHT) n = number - FLIGHT;
-  for (; n < number; n++) {
+  if (until > FLIGHT && n < until - FLIGHT) n = until - FLIGHT;
+  for (; n < until; n++) {
     uint64_t counts, packed = __atomic_load_n(&comm->flight[n % FLIGHT], __ATOMIC_RELAXED);
     operation *op = find(handle_unpack((const void *)(uintptr_t)packed), &counts);
     uint32_t its = op ? __atomic_load_n(&op->group, __ATOMIC_RELAXED) : 0;
     if (!its) continue;
-    if (!before || (int32_t)(before - its) <= 0) break;
-    if (__atomic_compare_exchange_n(&op->counts, &counts, AFTER(counts), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-      int64_t at = op->last_end;
-      if (BEGUN(counts) && BEGUN(counts) == ENDED(counts) && __atomic_load_n(&comm->fewer, __ATOMIC_RELAXED) < FEWER)
-        __atomic_add_fetch(&comm->fewer, 1, __ATOMIC_RELAXED);
-      if (!at) { /* when it ran is not known at all */
-        at = now();
-        op->token.what.started = 0;
-      }
-      write_down(op, OFFBEAT_UNKNOWN, at);
-    }
+    if (its == before || its == group) break; /* begun, but not first: the next time */
+    give_up(comm, op, counts);
   }
-  __atomic_store_n(&comm->passed, n, __ATOMIC_RELAXED);
+  if (n > __atomic_load_n(&comm->passed, __ATOMIC_RELAXED)) __atomic_store_n(&comm->passed, n, __ATOMIC_RELAXED);
 }
 
 /* Change the counts of the operation of a handle, and write it down if that makes them complete. */

@@ -54,7 +54,8 @@ typedef struct {
   uint64_t number;                /* atomic: operations so far */
   uint64_t flight[FLIGHT];        /* atomic: handles of the newest operations */
   uint64_t passed;                /* atomic: operations before this one have ended */
-  uint32_t begun_group;           /* atomic: the newest group of which an operation has begun */
+  uint32_t begun_group;           /* atomic: the group that began last */
+  uint64_t begun_number;          /* atomic: its first operation to begin */
 } communicator;
 
 void *communicator_open(uint64_t hash, const char *name, int ranks, int rank);

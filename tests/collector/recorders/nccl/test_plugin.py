@@ -56,7 +56,7 @@ def test_operations(play, version):
     assert set(done["traits"]) == {layout.COMM_RANKS}
     assert set(done["clock"]) == {1}
     on_gpu = done[done["channels"] > 0]
-    assert (on_gpu["ended"] - on_gpu["started"] >= 1000).all()  # kernels end 1000 ns after they begin, by the GPU
+    assert (on_gpu["ended"] - on_gpu["started"] >= 200).all()  # kernels end 200 ns after they begin, by the GPU
     assert (done["started"] >= done["enqueued"]).all()
     assert len(set(done["group"][done["channels"] > 0])) == len(on_gpu)
     assert (len(poll.open), len(poll.moving), poll.torn, poll.overwritten, poll.dropped) == (0, 0, 0, 0, 0)
@@ -135,7 +135,8 @@ def test_hostile_calls(play, version):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_events_call_nobody(play, program, version):
     """Once a communicator is there, no event makes a system call, allocates memory or takes a lock."""
-    played = play(version, "quiet", 3000, driver=program("driver", "-DCOUNT", "-rdynamic"))
+    counting = program("driver", "-DCOUNT", "-rdynamic")
+    played = play(version, "quiet", 3000, driver=counting, OFFBEAT_RING_RECORDS="32768")
     try:
         played.ready()
     except AssertionError:
@@ -144,7 +145,8 @@ def test_events_call_nobody(play, program, version):
         raise
     assert (played.said["allocations"], played.said["locks"]) == (0, 0)
     poll, _ = played.read()
-    assert len(poll.completed) + poll.overwritten >= 3001
+    assert len(poll.completed) == 3001
+    assert (len(poll.open), poll.dropped, poll.overwritten) == (0, 0, 0)
 
 
 def test_reload(play):
