@@ -31,4 +31,5 @@ def get_node(state: Shared, _: Viewer, host: Annotated[str, Path(max_length=255)
     if row is None:
         raise NotFoundError(f"there is no host {host!r}")
     conflict = state.store.nodes.conflict(host)
-    return {**asdict(row), "conflict": None if conflict is None else asdict(conflict)}
+    lost = state.store.telemetry.lost(host)
+    return {**asdict(row), "conflict": None if conflict is None else asdict(conflict), "lost_batches": lost}

@@ -173,9 +173,10 @@ class Conflict(BaseModel):
 
 
 class NodeDetail(Node):
-    """A host, and who else claims its name."""
+    """A host, who else claims its name, and what of its telemetry is missing."""
 
     conflict: Conflict | None
+    lost_batches: int = Field(description="batches that its agents gave up in the last days: their spool was full")
 
 
 class Token(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow.compute as pc
 import structlog
@@ -42,6 +42,7 @@ _LARGEST = (1 << 62) - 1
 _batches = metrics.counter("offbeat_telemetry_batches_total")
 _bytes = metrics.counter("offbeat_telemetry_bytes_total")
 _rows = metrics.counter("offbeat_telemetry_rows_total")
+_lost = metrics.counter("offbeat_telemetry_lost_batches_total")
 _log = structlog.get_logger(__name__)
 _unknown = metrics.counter("offbeat_telemetry_unknown_columns_total")
 
@@ -71,7 +72,15 @@ async def accept(
     request: Request,
     principal: Sender,
     state: Shared,
+    *,
     offbeat_batch: Annotated[str, Header(description="`<host>/<agent incarnation>/<n>`")],
+    offbeat_gap: Annotated[
+        int, Header(ge=0, le=_LARGEST, description="how many numbers right before n will not be sent any more")
+    ] = 0,
+    offbeat_agent: Annotated[
+        int | None,
+        Header(gt=0, le=_LARGEST, description="the incarnation that sends it, when it found the batch in its spool"),
+    ] = None,
 ) -> Accepted:
     """Make a batch durable and hand it to the analyzer. The same batch again is a no-op."""
     with state.batches.place():
@@ -84,7 +93,8 @@ async def accept(
         body = await request.body()
         if not body:
             raise _refused("schema", 400, "the body is empty; a batch without records is a zstd frame, too")
-        take = functools.partial(_take, state, host, incarnation, n, body)
+        told = {"gap": offbeat_gap, "sender": offbeat_agent}
+        take = functools.partial(_take, state, (host, incarnation, n), body, told)
         receipt = await to_thread.run_sync(take, limiter=state.decoders)
     return Accepted(durable=receipt.durable, duplicate=receipt.duplicate)
 
@@ -99,7 +109,8 @@ def _parse(header: str) -> tuple[str, int, int]:
     return match["host"], incarnation, n
 
 
-def _take(state: State, host: str, incarnation: int, n: int, body: bytes) -> Receipt:
+def _take(state: State, batch: tuple[str, int, int], body: bytes, told: Mapping[str, Any]) -> Receipt:
+    host, incarnation, n = batch
     try:
         tables, unknown = wire.decode(body)
     except wire.TooLargeError as error:
@@ -110,7 +121,7 @@ def _take(state: State, host: str, incarnation: int, n: int, body: bytes) -> Rec
         raise _refused("foreign_host", 403, f"rows of {foreign} name another host than {host}")
     received_at = time.time_ns()
     try:
-        receipt = state.store.telemetry.accept(host, incarnation, n, tables, body)
+        receipt = state.store.telemetry.accept(host, incarnation, n, tables, body, **told)
     except RecordError as error:
         # Refused for good: an agent that was told to try again would send it for ever.
         raise _refused("schema", 400, str(error)) from None
@@ -120,6 +131,7 @@ def _take(state: State, host: str, incarnation: int, n: int, body: bytes) -> Rec
     except UnavailableError:
         _batches.labels("unavailable").inc()
         raise
+    _lost.inc(receipt.lost)
     if receipt.duplicate:
         _batches.labels("duplicate").inc()
         return receipt

@@ -46,6 +46,10 @@ def show(context: typer.Context, host: str, url: Url = None, token: Token = None
         ("addresses", render.plain(", ".join(found["addresses"]) or "-")),
         ("ranks", _ranks(found)),
     ]
+    if found["lost_batches"]:
+        pairs.append(
+            ("lost", f"{found['lost_batches']} batches of telemetry: they outgrew the spool, or its disk failed")
+        )
     if found["conflict"] is not None:
         when = render.since(found["conflict"]["at"])
         pairs.append(("conflict", f"a second agent sends under this name and is refused, last {when}"))

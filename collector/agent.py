@@ -59,8 +59,13 @@ class AgentError(Exception):
 class Readers:
     """The agent's sources, wired to one another."""
 
-    def __init__(self, settings: AgentSettings, incarnation: Callable[[], int] = time.time_ns) -> None:
-        """Make the sources; *incarnation* is what heartbeats say.
+    def __init__(
+        self,
+        settings: AgentSettings,
+        incarnation: Callable[[], int] = time.time_ns,
+        lost_batches: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Make the sources; *incarnation* and *lost_batches* are what heartbeats say.
 
         Raises:
             AgentError: A setting of a source cannot be used.
@@ -77,6 +82,7 @@ class Readers:
             ranks,
             incarnation=incarnation,
             overwritten=self.rings.overwritten,
+            lost_batches=lost_batches,
             interval_ns=int(settings.sample_seconds * 1e9),
         )
         try:
@@ -118,7 +124,7 @@ class Agent:
             max_age_seconds=settings.spool_hours * 3600,
         )
         self.uplink = Uplink(self.outbox, settings.host, client)
-        self.readers = Readers(settings, lambda: self.outbox.incarnation)
+        self.readers = Readers(settings, lambda: self.outbox.incarnation, self.outbox.lost)
         self._reapable: list[tuple[Path, Key]] = []
         self._flushed_at = 0.0
 

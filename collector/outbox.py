@@ -29,6 +29,9 @@ RESEND_SECONDS = 10.0
 """How long a batch that was sent may be not yet durable before it is sent again."""
 DISK_RETRY_SECONDS = 5.0
 """How long a disk that refused is left alone."""
+GRACE_SECONDS = 600.0
+"""How long what an earlier agent left is at least offered to the service, however old it looks; without it a clock that
+was set forward between two starts throws away a whole spool."""
 _CLOSE_SECONDS = 2.0
 _EMPTY = wire.encode({})
 
@@ -42,17 +45,21 @@ class _Entry:
     body: bytes | None
     """None once it is on disk."""
     sent_at: float | None = None
-    sends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A batch to send now; `resent`: it was sent before; `first`: none before it is left."""
+    """A batch to send now.
+
+    Args:
+        key: Its name.
+        body: Its wire form.
+        gap: How many numbers right before its own will not be sent any more: durable already, or given up.
+    """
 
     key: Key
     body: bytes
-    resent: bool
-    first: bool
+    gap: int
 
 
 class Outbox:
@@ -67,15 +74,27 @@ class Outbox:
         memory_bytes: int = MEMORY_BYTES,
         write_after: float = WRITE_AFTER_SECONDS,
         clock_ns: Callable[[], int] = time.time_ns,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take over what *spool* holds; its batches keep their names and go first."""
+        """Take over what *spool* holds; its batches keep their names and go first.
+
+        Args:
+            spool: Where batches wait on disk.
+            limit_bytes: Most bytes of batches that wait.
+            max_age_seconds: How long a batch may wait. Measured by *clock*, which nobody can set; only of what an
+                earlier agent left, the file says how old it is.
+            memory_bytes: Most bytes of batches that wait and are not on disk.
+            write_after: Seconds until a batch goes to disk.
+            clock_ns: Unix time, ns; names this agent's run, and tells the age of what an earlier one left.
+            clock: Seconds that only grow.
+        """
         self.counts: Counter[str] = Counter()
         self._spool = spool
         self._limit = limit_bytes
         self._max_age = max_age_seconds
         self._memory = memory_bytes
         self._write_after = write_after
-        self._clock_ns = clock_ns
+        self._clock = clock
         self._changed = threading.Condition()
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._unwritten: OrderedDict[Key, _Entry] = OrderedDict()
@@ -88,11 +107,12 @@ class Outbox:
         self._disk_retry_at: float | None = None
         newest = 0
         for found in spool.recover():
-            age = max(0.0, clock_ns() / 1e9 - found.written_at)
-            self._entries[found.key] = _Entry(found.size, time.monotonic() - age, None)
+            age = max(0.0, min(clock_ns() / 1e9 - found.written_at, max_age_seconds - GRACE_SECONDS))
+            self._entries[found.key] = _Entry(found.size, clock() - age, None)
             self._bytes += found.size
             newest = found.key.incarnation
         self.counts["recovered"] = len(self._entries)
+        self.counts["damaged"] = spool.quarantined
         self.incarnation = max(clock_ns(), newest + 1)
         with self._changed:
             self._drop_excess()
@@ -104,17 +124,17 @@ class Outbox:
         with self._changed:
             key = Key(self.incarnation, self._next)
             self._next += 1
-            self._add(key, _Entry(len(body), time.monotonic(), body))
+            self._add(key, _Entry(len(body), self._clock(), body))
             self._drop_excess()
             self._changed.notify_all()
             return key.n
 
     def take(self, timeout: float) -> Outgoing | None:
         """Wait up to *timeout* seconds for a batch that is due; oldest first, each once unless it must be repeated."""
-        deadline = time.monotonic() + timeout
+        deadline = self._clock() + timeout
         while True:
             with self._changed:
-                now = time.monotonic()
+                now = self._clock()
                 due = self._due(now)
                 if due is None:
                     if now >= deadline or self._closed:
@@ -122,12 +142,12 @@ class Outbox:
                     again = min((entry.sent_at or now for entry in self._entries.values()), default=now)
                     self._changed.wait(min(deadline, again + RESEND_SECONDS) - now)
                     continue
-                key, entry, first = due
-                body, resent = entry.body, entry.sends > 1
+                key, entry, gap = due
+                body = entry.body
             if body is None:
                 body = self._load(key)
             if body is not None:
-                return Outgoing(key, body, resent, first)
+                return Outgoing(key, body, gap)
 
     def retry(self, key: Key) -> None:
         """Make a batch due again: it did not arrive."""
@@ -159,34 +179,14 @@ class Outbox:
             if batch.key in self._entries:
                 if batch.body == _EMPTY:
                     self._remove(batch.key)
-                else:  # assigned to a key that is there, it keeps its place in the order
-                    self._forget(batch.key)
-                    self._add(batch.key, _Entry(len(_EMPTY), time.monotonic(), _EMPTY))
+                else:
+                    self._replace(batch.key)
             self._changed.notify_all()
 
-    def renumber(self) -> None:
-        """Give all batches new names without gaps under a new incarnation.
-
-        Needed when the service waits for a number that is no more: it was dropped here, or lost there.
-        """
+    def lost(self) -> int:
+        """Return how many batches were given up since the agent started: too many, too old, damaged or refused."""
         with self._changed:
-            self.incarnation = max(self._clock_ns(), self.incarnation + 1)
-            old, self._entries, self._unwritten = self._entries, OrderedDict(), OrderedDict()
-            self._bytes = self._unwritten_bytes = 0
-            self._next = 1
-            for key, entry in old.items():
-                new = Key(self.incarnation, self._next)
-                if entry.body is None:
-                    try:
-                        self._spool.rename(key, new)
-                    except OSError:
-                        self.counts["damaged"] += 1
-                        continue
-                self._next += 1
-                entry.sent_at, entry.sends = None, 0
-                self._add(new, entry)
-            self.counts["renumbered"] += 1
-            self._changed.notify_all()
+            return self.counts["dropped"] + self.counts["damaged"] + self.counts["refused"]
 
     def safe(self, key: Key) -> bool:
         """Say whether a batch can no longer be lost by a kill of the agent: durable, on disk, or gone."""
@@ -239,30 +239,49 @@ class Outbox:
             del self._unwritten[key]
             self._unwritten_bytes -= entry.size
 
-    def _due(self, now: float) -> tuple[Key, _Entry, bool] | None:
-        first = True
+    def _replace(self, key: Key) -> None:
+        """Put an empty batch in the place of one that is given up."""
+        self._forget(key)
+        self._add(key, _Entry(len(_EMPTY), self._clock(), _EMPTY))  # keeps its place in the order
+
+    def _last_of_earlier(self, key: Key) -> bool:
+        """Say whether no later batch of an earlier agent is left that would tell of the gap."""
+        if key.incarnation == self.incarnation or self._entries[key].size == len(_EMPTY):
+            return False
+        return not any(other.incarnation == key.incarnation and other.n > key.n for other in self._entries)
+
+    def _due(self, now: float) -> tuple[Key, _Entry, int] | None:
+        before = Key(0, 0)
         for key, entry in self._entries.items():
             if entry.sent_at is None or now - entry.sent_at >= RESEND_SECONDS:
                 entry.sent_at = now
-                entry.sends += 1
-                return key, entry, first
-            first = False
+                return key, entry, key.n - 1 - (before.n if before.incarnation == key.incarnation else 0)
+            before = key
         return None
 
     def _drop_excess(self) -> None:
-        oldest = time.monotonic() - self._max_age
-        while self._entries:
-            key, entry = next(iter(self._entries.items()))
-            if self._bytes <= self._limit and entry.created_at >= oldest:
+        oldest, excess = self._clock() - self._max_age, self._bytes - self._limit
+        victims = []
+        for key, entry in self._entries.items():
+            if excess <= 0 and entry.created_at >= oldest:
                 break
+            if entry.size == len(_EMPTY):  # stands for what is gone, so that it is told
+                continue
+            victims.append(key)
+            excess -= entry.size
+        for key in victims:
             self._drop(key)
         while self._unwritten_bytes > self._memory:
             self._drop(next(iter(self._unwritten)))
 
     def _drop(self, key: Key) -> None:
-        self._remove(key)
         self.counts["dropped"] += 1
+        self.counts["dropped_bytes"] += self._entries[key].size
         self.counts["dropping"] += 1
+        if self._last_of_earlier(key):
+            self._replace(key)
+        else:
+            self._remove(key)
         if self.counts["dropping"] == 1:
             _log.error("the spool is full: the oldest batches are dropped", dropped_before=self.counts["dropped"] - 1)
 
@@ -305,7 +324,7 @@ class Outbox:
         if not self._unwritten:
             return 3600.0
         due_at = 0.0 if self._flushing else next(iter(self._unwritten.values())).created_at + self._write_after
-        return max(due_at, self._disk_retry_at or 0.0) - time.monotonic()
+        return max(due_at, self._disk_retry_at or 0.0) - self._clock()
 
     def _write(self, key: Key, entry: _Entry, body: bytes) -> None:
         """Write a batch; without the lock."""
@@ -316,7 +335,7 @@ class Outbox:
                 self.counts["write_errors"] += 1
                 if self._disk_retry_at is None:
                     _log.error("cannot write to the spool: batches are kept in memory", why=error.strerror)
-                self._disk_retry_at = time.monotonic() + DISK_RETRY_SECONDS
+                self._disk_retry_at = self._clock() + DISK_RETRY_SECONDS
                 self._changed.notify_all()
             return
         with self._changed:
@@ -327,6 +346,6 @@ class Outbox:
                 del self._unwritten[key]
                 self._unwritten_bytes -= entry.size
                 entry.body = None
-            else:  # durable, dropped or renumbered while it was being written
+            else:  # durable or dropped while it was being written
                 self._doomed.append(key)
             self._changed.notify_all()

@@ -148,14 +148,6 @@ class Spool:
         with contextlib.suppress(OSError):
             (self.directory / key.filename).unlink(missing_ok=True)
 
-    def rename(self, old: Key, new: Key) -> None:
-        """Give a batch another name.
-
-        Raises:
-            OSError: It is not there.
-        """
-        (self.directory / old.filename).rename(self.directory / new.filename)
-
     def quarantine(self, key: Key, body: bytes) -> None:
         """Keep a batch that the service refuses, for a person to look at; the oldest of those give way."""
         self.quarantined += 1

@@ -21,6 +21,8 @@ BACKOFF_CAP_SECONDS = 5.0
 """Longest pause between tries; longer ones delay the recovery after an outage by as much."""
 RETRY_AFTER_CAP_SECONDS = 60.0
 """Longest pause a service may ask for; without it one wrong header silences a node."""
+SPREAD = 0.5
+"""Part of the pause asked for that is added by chance; without it all agents come back at one moment."""
 REFUSED_SECONDS = 5.0
 """Pause after an answer that only a person can change: a wrong token, a wrong URL."""
 CONFLICTS = 5
@@ -111,6 +113,10 @@ class Uplink:
     def _send(self, batch: Outgoing) -> float:
         """Send one batch; return seconds to wait before it is sent again, 0 when it is dealt with."""
         headers = {"Offbeat-Batch": f"{self._host}/{batch.key.incarnation}/{batch.key.n}"}
+        if batch.key.incarnation != self._outbox.incarnation:
+            headers["Offbeat-Agent"] = str(self._outbox.incarnation)
+        if batch.gap:
+            headers["Offbeat-Gap"] = str(batch.gap)
         try:
             answer = self._client.post("/api/v1/telemetry", content=batch.body, headers=headers)
         except httpx2.HTTPError as error:
@@ -133,7 +139,7 @@ class Uplink:
         if status == httpx2.codes.TOO_MANY_REQUESTS or status >= 500:
             self._say("busy", "the service is not ready", status=status, why=_why(answer))
             asked = _retry_after(answer)
-            return self._backoff() if asked is None else asked
+            return self._backoff() if asked is None else asked * _spread(SPREAD)
         self._say(f"status {status}", "the service does not take our batches", status=status, why=_why(answer))
         return REFUSED_SECONDS
 
@@ -146,8 +152,6 @@ class Uplink:
         self._failures = 0
         self._say("", "the service takes our batches")
         self._outbox.release(batch.key.incarnation, durable)
-        if batch.first and batch.resent and durable < batch.key.n - 1:
-            self._outbox.renumber()
         return 0.0
 
     def _conflict(self, answer: httpx2.Response) -> float:
@@ -159,7 +163,7 @@ class Uplink:
     def _backoff(self) -> float:
         self._failures += 1
         pause = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 10))
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads the agents, keeps no secret
+        return pause * _spread(-0.5)
 
     def _say(self, state: str, text: str, **facts: object) -> None:
         """Log a change, and only a change."""
@@ -168,6 +172,11 @@ class Uplink:
         self._said = state
         log = _log.warning if state else _log.info
         log(text, url=str(self._client.base_url), waiting=self._outbox.size()[0], **facts)
+
+
+def _spread(part: float) -> float:
+    """Return a factor between 1 and 1 + *part*."""
+    return 1.0 + part * random.random()  # noqa: S311 - spreads the agents, keeps no secret
 
 
 def _retry_after(answer: httpx2.Response) -> float | None:

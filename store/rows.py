@@ -30,10 +30,12 @@ class Receipt:
     Args:
         durable: The largest n such that batches 1…n of this incarnation cannot be lost any more; 0 for none.
         duplicate: This batch had been accepted before; nothing was stored again.
+        lost: How many batches the agent gave up, as this one tells: they were never stored.
     """
 
     durable: int
     duplicate: bool = False
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,12 +90,13 @@ def _counter() -> Mapped[int]:
 
 
 class Incarnations(Base):
-    """One run of one agent, and up to which batch it is durable."""
+    """One run of one agent, up to which batch it is durable, and how many of those it gave up before they came."""
 
     __tablename__ = "incarnations"
     host: Mapped[str] = mapped_column(Name(255), primary_key=True)
     incarnation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     durable: Mapped[int]
+    lost: Mapped[int] = mapped_column(server_default="0")
     first_received: Mapped[int]
     last_received: Mapped[int]
 

@@ -88,7 +88,17 @@ class Telemetry:
         self._thread: threading.Thread | None = None
         self._sealer.recover(self._logs)
 
-    def accept(self, host: str, incarnation: int, n: int, tables: Mapping[str, pa.Table], raw: bytes) -> Receipt:
+    def accept(
+        self,
+        host: str,
+        incarnation: int,
+        n: int,
+        tables: Mapping[str, pa.Table],
+        raw: bytes,
+        *,
+        gap: int = 0,
+        sender: int | None = None,
+    ) -> Receipt:
         """Store a batch once; when this returns, a kill or a power cut cannot lose it.
 
         Calls from several threads share one wait for the disk. A batch may be empty: an agent that had to drop one
@@ -100,6 +110,8 @@ class Telemetry:
             n: Number of the batch in that run; the first is 1.
             tables: Its records, as `wire.decode` gave them.
             raw: The body they were decoded from.
+            gap: How many numbers right before *n* the agent will not send any more.
+            sender: The run that sends it, where that is known: a later one may have found it in the spool.
 
         Raises:
             RecordError: The id is out of range, or a host or job name cannot be stored.
@@ -112,7 +124,7 @@ class Telemetry:
         self._check_room()
         now = self._clock()
         waiting = _Waiting(
-            ledger.Ask(host, incarnation, n, now, segments.newest(tables)),
+            ledger.Ask(host, incarnation, n, now, segments.newest(tables), gap, empty=not tables, sender=sender),
             tables,
             Entry(host, incarnation, n, now, raw),
         )
@@ -177,6 +189,15 @@ class Telemetry:
         fresh = pa.concat_tables([segments.empty(table), *pieces])
         return pa.concat_tables([*found, fresh if wanted is None else fresh.filter(wanted)])
 
+    def lost(self, host: str) -> int:
+        """Return how many batches the agents of *host* gave up before the service had them, in the last days.
+
+        Raises:
+            UnavailableError: The database does not answer.
+        """
+        with self._database.read() as connection:
+            return ledger.lost(connection, host)
+
     def expire(self, before: int) -> int:
         """Delete what was received before *before* (ns); return the number of files.
 
@@ -184,7 +205,7 @@ class Telemetry:
         """
         with self._database.write() as connection:
             gone = catalogue.expire(connection, before)
-            ledger.forget(connection, before)
+            ledger.forget(connection, min(before, self._clock() - ledger.REMEMBERED_NS))
         self._sealer.discard(gone)
         # Left by a process killed between writing a file and entering it. Only old ones: a new one may yet be entered.
         stray = [path.name for path in self._segments.iterdir() if path.stat().st_mtime_ns < before]

@@ -29,6 +29,7 @@ class HeartbeatSource:
         *,
         incarnation: Callable[[], int],
         overwritten: Callable[[], int],
+        lost_batches: Callable[[], int],
         interval_ns: int,
         addresses: Callable[[], list[Address]] = host_addresses,
         clock: Clock = time.time_ns,
@@ -38,6 +39,7 @@ class HeartbeatSource:
         self._ranks = ranks
         self._incarnation = incarnation
         self._overwritten = overwritten
+        self._lost_batches = lost_batches
         self._interval_ns = interval_ns
         self._addresses = addresses
         self._clock = clock
@@ -68,5 +70,6 @@ class HeartbeatSource:
             "addresses": [addresses] * rows,
             "interval_ns": [self._interval_ns] * rows,
             "overwritten": [self._overwritten()] * rows,
+            "lost_batches": [self._lost_batches()] * rows,
         }
         return {"heartbeats": records.build("heartbeats", columns)}

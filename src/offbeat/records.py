@@ -229,6 +229,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         _f("addresses", pa.list_(_STR), "addresses of the host"),
         _f("interval_ns", _I64, "when the next one is due"),
         _f("overwritten", _I64, "ring records lost since the agent started"),
+        _f("lost_batches", _I64, "batches given up since the agent started: too many, too old, damaged or refused"),
     ),
 }
 

@@ -52,7 +52,9 @@ class AgentSettings(ClientSettings):
     ring_dir: Path = Field(Path("/dev/shm/offbeat"), description="where recorders put their rings")  # noqa: S108 - shared memory, each ring 0600
     spool_dir: Path = Field(default_factory=spool_directory, description="what the service has not yet made durable")
     spool_bytes: int = Field(256 << 20, description="bound of the spool; without it a long outage fills the disk")
-    spool_hours: float = Field(24.0, gt=0, description="age at which batches in the spool are given up")
+    spool_hours: float = Field(
+        24.0, gt=0, le=168, description="age at which batches in the spool are given up; at most a week"
+    )
     poll_seconds: float = Field(0.25, description="how often rings are read; longer delays every finding by as much")
     sample_seconds: float = Field(1.0, description="how often TCP, host and process facts are read")
     kernel_log: bool = Field(True, description="read the kernel's log; takes root where the kernel restricts it")

@@ -223,7 +223,7 @@ def test_two_agents_cannot_share_a_host_name(service, agent, viewer):
 def test_a_busy_store_asks_for_another_try(service, agent, monkeypatch):
     """What the disk does not take now is neither lost nor accepted: 503 with Retry-After, and no word of the reason."""
 
-    def full(*_):
+    def full(*_, **__):
         raise UnavailableError("database: disk full at /secret/place")
 
     monkeypatch.setattr(service.store.telemetry, "accept", full)

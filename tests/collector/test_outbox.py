@@ -55,7 +55,7 @@ def test_numbers_start_at_one_without_gaps(make):
     taken = drain(outbox)
     assert [(batch.key.n, batch.body) for batch in taken] == [(i + 1, bytes([i])) for i in range(5)]
     assert {batch.key.incarnation for batch in taken} == {outbox.incarnation}
-    assert [batch.first for batch in taken] == [True, False, False, False, False]
+    assert [batch.gap for batch in taken] == [0] * 5
 
 
 def test_take_waits_for_a_batch(make):
@@ -136,17 +136,63 @@ def test_oldest_are_dropped_when_full(make):
 
 
 def test_too_old_is_dropped(make):
-    """What an earlier agent left longer ago than the age limit is given up at start, and counted."""
+    """What waited longer than the age limit is given up, and counted; the rest stays."""
+    now = [1000.0]
+    outbox = make(max_age_seconds=3600, clock=lambda: now[0])
+    outbox.append(b"old")
+    now[0] += 1800
+    outbox.append(b"young")
+    now[0] += 1801
+    outbox.append(b"new")
+    assert [(batch.body, batch.gap) for batch in drain(outbox)] == [(b"young", 1), (b"new", 0)]
+    assert outbox.counts["dropped"] == outbox.lost() == 1
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_a_clock_that_was_set_throws_nothing_away(make, years):
+    """What an earlier agent left is offered to the service, however the clock was set between the two."""
     first = make()
-    first.append(b"old")
-    first.append(b"young")
+    first.append(b"left")
     assert first.flush(5)
     first.close()
-    path = first._spool.directory / Key(first.incarnation, 1).filename
-    os.utime(path, (0, time.time() - 7200))
-    second = make(max_age_seconds=3600)
-    assert [batch.body for batch in drain(second)] == [b"young"]
-    assert second.counts["dropped"] == 1
+    now = [1000.0]
+    later = time.time_ns() + years * 365 * 86400 * 10**9
+    second = make(max_age_seconds=3600, clock_ns=lambda: later, clock=lambda: now[0])
+    assert [batch.body for batch in drain(second)] == [b"left"]
+    now[0] += 3601
+    second.append(b"new")
+    assert [batch.body for batch in drain(second)] == [module._EMPTY, b"new"]
+
+
+def test_the_gap_of_what_was_dropped_is_told(make):
+    """A batch says how many numbers before it will not come; one that is still to come is not among them."""
+    outbox = make(limit_bytes=450, memory_bytes=1 << 20)
+    for _ in range(6):
+        outbox.append(b"x" * 100)
+    assert [(batch.key.n, batch.gap) for batch in drain(outbox)] == [(3, 2), (4, 0), (5, 0), (6, 0)]
+    outbox.release(outbox.incarnation, 3)
+    outbox.retry(Key(outbox.incarnation, 5))
+    assert outbox.take(0).gap == 0
+    outbox.retry(Key(outbox.incarnation, 4))
+    assert outbox.take(0).gap == 3
+
+
+def test_an_earlier_agent_s_last_batch_leaves_a_trace(make):
+    """When all that an earlier agent left is given up, an empty batch remains of the last, so that it is told."""
+    first = make()
+    for _ in range(3):
+        first.append(b"x" * 300)
+    assert first.flush(5)
+    first.close()
+    second = make(limit_bytes=1000)
+    for _ in range(3):
+        second.append(b"y" * 300)
+    taken = drain(second)
+    assert [(batch.key.n, batch.gap, batch.body) for batch in taken[:2]] == [(3, 2, module._EMPTY), (1, 0, b"y" * 300)]
+    assert second.lost() == 3
+    assert second.flush(5)
+    second.close()
+    assert drain(make())[0].body == module._EMPTY
 
 
 def test_full_disk_keeps_batches_in_bounded_memory(make, monkeypatch):
@@ -214,28 +260,8 @@ def test_not_durable_is_sent_again(make, monkeypatch):
     monkeypatch.setattr(module, "RESEND_SECONDS", 0.05)
     outbox = make()
     outbox.append(b"a")
-    assert not outbox.take(0).resent
-    assert outbox.take(5).resent
-
-
-def test_renumbered_batches_have_no_gaps(make):
-    """Given new names, batches of several incarnations and with gaps follow one another from 1, on disk too."""
-    first = make()
-    for i in range(4):
-        first.append(b"old%d" % i)
-    assert first.flush(5)
-    first.release(first.incarnation, 2)
-    first.close()
-    second = make(write_after=30.0)
-    second.append(b"new")
-    second.renumber()
-    second.append(b"newer")
-    bodies = [b"old2", b"old3", b"new", b"newer"]
-    taken = drain(second)
-    assert [(batch.key.n, batch.body) for batch in taken] == list(zip(range(1, 5), bodies, strict=True))
-    assert {batch.key.incarnation for batch in taken} == {second.incarnation}
-    assert second.flush(5)
-    assert files(second) == [Key(second.incarnation, n).filename for n in range(1, 5)]
+    first = outbox.take(0)
+    assert outbox.take(5) == first
 
 
 class Accounts(RuleBasedStateMachine):
@@ -261,8 +287,19 @@ class Accounts(RuleBasedStateMachine):
         """A new batch comes; the oldest give way."""
         body = b"%06d" % next(self.serial) * times
         self.held[Key(self.outbox.incarnation, self.outbox.append(body))] = body
-        while sum(map(len, self.held.values())) > self.LIMIT:
-            del self.held[next(iter(self.held))]
+        excess = sum(map(len, self.held.values())) - self.LIMIT
+        for key in [key for key, body in self.held.items() if body != module._EMPTY]:
+            if excess > 0:
+                excess -= len(self.held[key])
+                self.give_up(key)
+
+    def give_up(self, key):
+        """Expect a batch to be gone, or to leave a trace where no later one of its agent would tell."""
+        rest = [other for other in self.held if other.incarnation == key.incarnation and other.n > key.n]
+        if rest or key.incarnation == self.outbox.incarnation:
+            del self.held[key]
+        else:
+            self.held[key] = module._EMPTY
 
     @rule()
     def take(self):
@@ -294,14 +331,6 @@ class Accounts(RuleBasedStateMachine):
         if self.held.get(batch.key) == batch.body != module._EMPTY:
             self.outbox.poison(batch)
             self.held[batch.key] = module._EMPTY
-
-    @rule()
-    def renumber(self):
-        """The service lost count."""
-        self.outbox.renumber()
-        bodies = list(self.held.values())
-        self.held = {Key(self.outbox.incarnation, n): body for n, body in enumerate(bodies, 1)}
-        self.taken = []
 
     @rule()
     def restart(self):

@@ -114,6 +114,23 @@ def test_wrong_length_is_noticed_at_start(spool, body, keep, more):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("finished", [False, True], ids=["before the rename", "after it"])
+def test_power_cut_at_every_byte(tmp_path, finished):
+    """Wherever a power cut ends a file, the batch is whole or not there, and those beside it are."""
+    spool = Spool(tmp_path, "a")
+    spool.write(Key(1, 1), b"first")
+    spool.write(Key(1, 2), b"second batch")
+    path = tmp_path / Key(1, 2).filename
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.unlink(missing_ok=True)
+        (path if finished else path.with_suffix(".tmp")).write_bytes(whole[:cut])
+        assert [found.key for found in spool.recover()] == [Key(1, 1)]
+        assert not path.with_suffix(".tmp").exists()
+    assert spool.load(Key(1, 1)) == b"first"
+    spool.close()
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(st.text(st.characters(codec="ascii", exclude_characters="/\0"), min_size=1, max_size=40)))
 def test_foreign_files_are_left_alone(spool, names):

@@ -157,7 +157,7 @@ def test_retry_after_is_honoured(service, send):
     outbox, _ = send(service.url)
     outbox.append(batch(1))
     wait_until(lambda: len(times) == 2)
-    assert 0.6 < times[1] - times[0] < 30
+    assert 0.7 <= times[1] - times[0] < 30
 
     class Answer:
         headers = {"Retry-After": email.utils.formatdate(time.time() + 30, usegmt=True)}  # noqa: RUF012 - a fake
@@ -250,7 +250,7 @@ def test_durable_later_keeps_the_batch(service, send, monkeypatch):
 
 
 def test_dropped_batches_do_not_block_the_rest(service, send, monkeypatch):
-    """After the spool dropped batches, the service would wait for them for ever: the rest goes under new numbers."""
+    """The service is told not to wait for batches that the spool dropped; the rest goes under its own numbers."""
     monkeypatch.setattr(outbox_module, "RESEND_SECONDS", 0.1)
     service.fault = lambda _n, _key: (503, {}, {})
     size = len(batch(0))
@@ -261,19 +261,20 @@ def test_dropped_batches_do_not_block_the_rest(service, send, monkeypatch):
     service.fault = lambda _n, _key: None
     wait_until(lambda: outbox.size() == (0, 0))
     assert set(arrived(service)) - {0} == {5, 6, 7, 8, 9}  # the first may have been on its way
-    assert outbox.counts["renumbered"] == 1
     outbox.append(batch(99))
     wait_until(lambda: outbox.size() == (0, 0))
+    assert len(service.keys) == len(set(service.keys))
 
 
 def test_service_that_lost_everything(service, send, monkeypatch):
-    """A service that comes back without its database is served on, under new numbers."""
+    """A service that comes back without its database is served on, and does not wait for what it had."""
     monkeypatch.setattr(outbox_module, "RESEND_SECONDS", 0.1)
     outbox, _ = send(service.url)
     for i in range(5):
         outbox.append(batch(i))
     wait_until(lambda: outbox.size() == (0, 0))
     service.batches.clear()
+    service.skipped.clear()
     outbox.append(batch(5))
     wait_until(lambda: outbox.size() == (0, 0))
     assert set(arrived(service)) == {5}

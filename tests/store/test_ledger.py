@@ -19,9 +19,15 @@ def admit(database, *asks, log="a.log"):
         return [ask.n for ask in ledger.admit(database, connection, asks, log)]
 
 
-def ask(n, *, host="node1", incarnation=T0, received_at=T0, newest_at=None):
+def ask(n, *, host="node1", incarnation=T0, received_at=T0, newest_at=None, **more):
     """Return a batch that wants in."""
-    return Ask(host, incarnation, n, received_at, newest_at)
+    return Ask(host, incarnation, n, received_at, newest_at, **more)
+
+
+def lost(database, host="node1"):
+    """Return how many batches count as given up."""
+    with database.read() as connection:
+        return ledger.lost(connection, host)
 
 
 def rows(database, table):
@@ -69,6 +75,40 @@ def test_any_order_with_repeats_counts_each_once(database, data):
             log += 1
 
 
+def test_what_will_not_come_is_passed_and_counted(database):
+    """Numbers that the agent gave up are not waited for; those among them that had come before are not lost."""
+    admit(database, ask(1), ask(4))
+    told = ask(7, gap=5)
+    assert admit(database, told) == [7]
+    assert (told.receipt.durable, told.receipt.lost) == (7, 4)
+    assert lost(database) == 4
+    late = ask(3)
+    assert admit(database, late) == []
+    assert late.receipt.duplicate
+    again = ask(7, gap=5)
+    admit(database, again)
+    assert (again.receipt.duplicate, lost(database)) == (True, 4)
+
+
+def test_a_gap_behind_one_that_is_waited_for(database):
+    """While an earlier batch is to come the gap stays open; the agent tells of it again."""
+    early = ask(5, gap=2)
+    admit(database, ask(1), early)
+    assert early.receipt.durable == 1
+    between, again = ask(2), ask(5, gap=2)
+    admit(database, between)
+    assert between.receipt.durable == 2
+    assert admit(database, again) == []
+    assert (again.receipt.durable, again.receipt.lost, lost(database)) == (5, 2, 2)
+
+
+def test_an_empty_batch_stands_for_a_lost_one(database):
+    """The trace of a batch that was given up takes its number and counts as lost, once."""
+    for _ in range(2):
+        admit(database, ask(1, empty=True))
+    assert (lost(database), lost(database, "node2")) == (1, 0)
+
+
 def test_runs_of_an_agent_count_apart(database):
     """A restarted agent begins again at 1, and what its predecessor left may still come."""
     admit(database, ask(1), ask(2))
@@ -107,6 +147,15 @@ def test_two_live_agents_of_one_host(database):
     assert admit(database, spooled) == [2]
     undated = ask(3, incarnation=older, received_at=now)
     assert admit(database, undated) == [3]
+
+
+def test_what_a_later_run_found_in_its_spool_is_taken(database):
+    """A batch read under a clock that ran ahead is taken from the run that holds the spool."""
+    now = T0 + SECOND
+    admit(database, ask(1, incarnation=T0, newest_at=now, received_at=now))
+    ahead = T0 + 2 * GRACE_NS
+    assert admit(database, ask(7, incarnation=T0 - SECOND, newest_at=ahead, received_at=now)) == []
+    assert admit(database, ask(7, incarnation=T0 - SECOND, newest_at=ahead, received_at=now, sender=T0)) == [7]
 
 
 def test_a_clock_set_back_does_not_lock_an_agent_out(database):

@@ -70,6 +70,7 @@ def made(root, ranks, *, connect=SockDiag):
             ranks,
             incarnation=lambda: 5,
             overwritten=lambda: 2,
+            lost_batches=lambda: 3,
             interval_ns=10**9,
             addresses=lambda: [Address("eth0", "192.0.2.2")],
             clock=clock,
