@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import structlog
 
 from offbeat import metrics
+from offbeat.analyzer.bounds import BoundsTeller
 from offbeat.analyzer.engine.engine import Engine
 from offbeat.model import IncidentState
 from offbeat.records import TABLES
@@ -73,6 +74,7 @@ class Analyzer:
         self._store, self._bus, self._clock, self._mine = store, bus, clock, mine
         self._subscribe = subscribe or (lambda: bus.subscribe("telemetry", size=4096))
         self._engine = Engine()
+        self._bounds = BoundsTeller(store.orders)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_jobs: dict[tuple[str, int], JobRow] = {}
@@ -179,6 +181,7 @@ class Analyzer:
             self._store.jobs.add_lateness(stretch.job, stretch.attempt, window)
             self._store.jobs.add_beats(stretch.job, stretch.attempt, [beat])
             self._bus.publish("beats", {"job": stretch.job, "at": beat.at, "iteration_ns": beat.iteration_ns})
+        self._bounds.tell(self._engine, now)
         self.looked_at = now
         _looked_at.set(now / 1e9)
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 
 from offbeat.store import (
+    BusyError,
     CursorError,
     HostClaimedError,
     NotFoundError,
@@ -34,6 +35,7 @@ _STORE = (
     (NotFoundError, 404, "not-found"),
     (HostClaimedError, 409, "host-claimed"),
     (StateError, 409, "wrong-state"),
+    (BusyError, 429, "too-many"),
     (CursorError, 400, "bad-cursor"),
     (UnavailableError, 503, "store-unavailable"),
     (SchemaError, 503, "schema-revision"),

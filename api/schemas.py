@@ -164,6 +164,21 @@ class Node(BaseModel):
     jobs: dict[str, list[int]] = Field(description="job → ranks seen alive there")
 
 
+class Order(BaseModel):
+    """What a host is asked to do, and what became of it."""
+
+    id: int
+    host: str
+    kind: str = Field(description="template: bounds, drill_down")
+    arguments: dict[str, Any]
+    who: str = Field(description="who gave it")
+    state: str = Field(description="open; done, failed or refused by the node; expired; replaced by a later one")
+    created_at: int
+    expires_at: int
+    finished_at: int | None
+    result: dict[str, Any]
+
+
 class Conflict(BaseModel):
     """Two live agents under one host name: one is heard, the other refused. Numbers are their starts."""
 

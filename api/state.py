@@ -10,6 +10,7 @@ import anyio
 from fastapi import Depends, Request
 
 from offbeat.api.limits import FailureLimit, Gate
+from offbeat.api.mailbox import Mailbox
 from offbeat.api.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ BATCHES_AT_ONCE = 32
 """Batches being received or stored at once; without it their bodies fill the memory when the disk is slow."""
 DECODED_AT_ONCE = 4
 """Batches decompressed and written at once; without it each takes `wire.MAX_PLAIN` bytes at the same time."""
+WAITS_AT_ONCE = 20_000
+"""Agents that wait for orders at once: more than one process can serve; without it connections pile up without end."""
 STREAMS_AT_ONCE = 100
 """Event streams open at once; without it one client can take every connection."""
 
@@ -46,10 +49,16 @@ class State:
     sessions: Sessions = field(default_factory=Sessions)
     failures: FailureLimit = field(default_factory=FailureLimit)
     batches: Gate = field(default_factory=lambda: Gate(BATCHES_AT_ONCE, "batches"))
+    waits: Gate = field(default_factory=lambda: Gate(WAITS_AT_ONCE, "calls that wait for orders"))
     streams: Gate = field(default_factory=lambda: Gate(STREAMS_AT_ONCE, "event streams"))
     decoders: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(DECODED_AT_ONCE))
+    mailbox: Mailbox = field(init=False)
     stopping: bool = False
     wakes: set[asyncio.Event] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Listen for orders."""
+        self.mailbox = Mailbox(self.store.orders.newest)
 
     def stop(self) -> None:
         """End all event streams; call it on the event loop."""

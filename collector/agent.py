@@ -18,6 +18,7 @@ from offbeat.collector.interfaces import Interfaces
 from offbeat.collector.links import Links
 from offbeat.collector.machine import device_sources
 from offbeat.collector.notify import notify
+from offbeat.collector.orders import OrderLine
 from offbeat.collector.outbox import Outbox
 from offbeat.collector.ring.place import AGENT_FILE, make_directory
 from offbeat.collector.ring.reader import reap
@@ -32,7 +33,10 @@ from offbeat.collector.sources.states import StatesSource
 from offbeat.collector.sources.tcp import TcpSource
 from offbeat.collector.spool import Key, Spool
 from offbeat.collector.stillness import StillnessTracker
+from offbeat.collector.templates import Templates
 from offbeat.collector.uplink import Uplink, connect
+from offbeat.collector.urgency import Urgency
+from offbeat.collector.window import Window
 
 if TYPE_CHECKING:
     import threading
@@ -101,7 +105,13 @@ class Readers:
             HostSource(host),
             *devices,
         ]
-        self.collection = Collection(sources)
+        self.urgency = Urgency()
+        self.window = Window(settings.window_bytes)
+        self.collection = Collection(sources, self._urgent)
+
+    def _urgent(self, name: str, table: pa.Table) -> bool:
+        """Say whether *table* must not wait: an event, or an operation that lasts unusually long."""
+        return name == "events" or (name == "collectives" and self.urgency.urgent(table))
 
 
 class Agent:
@@ -117,7 +127,8 @@ class Agent:
         """
         check_host(settings.host)
         self._settings = settings
-        client = connect(settings.url, settings.token.get_secret_value())
+        token = settings.token.get_secret_value()
+        client = connect(settings.url, token)
         self.outbox = Outbox(
             Spool(settings.spool_dir, settings.host),
             limit_bytes=settings.spool_bytes,
@@ -125,6 +136,14 @@ class Agent:
         )
         self.uplink = Uplink(self.outbox, settings.host, client)
         self.readers = Readers(settings, lambda: self.outbox.incarnation, self.outbox.lost)
+        allowed = [word.strip() for word in settings.orders.split(",") if word.strip()]
+        readers = self.readers
+        try:
+            self._templates = Templates(allowed, readers.urgency, readers.window, readers.collection.add)
+        except ValueError as error:
+            self.outbox.close()
+            raise AgentError(f"a setting cannot be used: {error}") from None
+        self.line = OrderLine(settings.host, connect(settings.url, token)) if allowed else None
         self._reapable: list[tuple[Path, Key]] = []
         self._flushed_at = 0.0
 
@@ -140,6 +159,8 @@ class Agent:
             not_on_this_machine=self.readers.collection.unsupported,
         )
         self.uplink.start()
+        if self.line is not None:
+            self.line.start()
         notify("READY=1")
         period, sample = self._settings.poll_seconds, self._settings.sample_seconds
         next_poll = next_sample = time.monotonic()
@@ -159,6 +180,7 @@ class Agent:
         """Read the sources once, and hand on what they said if it is time."""
         collection = self.readers.collection
         collection.read(sample=sample)
+        self._obey()
         now = time.monotonic()
         if collection.urgent or now - self._flushed_at >= FLUSH_SECONDS - self._settings.poll_seconds / 2:
             self._flushed_at = now
@@ -179,8 +201,16 @@ class Agent:
         """Let go of the spool."""
         self.outbox.close()
 
+    def _obey(self) -> None:
+        """Carry out the orders that have come."""
+        if self.line is not None:
+            for order in self.line.take():
+                self.line.answer(order, *self._templates.carry_out(order))
+
     def _finish(self) -> int:
         notify("STOPPING=1")
+        if self.line is not None:
+            self.line.stop()
         fatal = self.uplink.fatal
         self.readers.collection.read(sample=fatal is None)
         self.flush()

@@ -11,7 +11,7 @@ import structlog
 from offbeat.collector.source import NoData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from offbeat.collector.source import Source
 
@@ -24,13 +24,18 @@ _log = structlog.get_logger()
 class Collection:
     """The sources that this machine supports, and what they have said since it was last taken."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        """Ask each of *sources* whether it is supported."""
+    def __init__(
+        self, sources: Sequence[Source], urgent: Callable[[str, pa.Table], bool] = lambda name, _: name == "events"
+    ) -> None:
+        """Ask each of *sources* whether it is supported; *urgent* says whether a table found must not wait."""
+        self.urgent = False
+        """Whether something was found that should be sent at once."""
         self.errors: Counter[str] = Counter()
         self.unsupported = [source.name for source in sources if not source.is_supported()]
         self._sources = [source for source in sources if source.name not in self.unsupported]
         self._failing: dict[str, str] = {}
         self._found: dict[str, list[pa.Table]] = {}
+        self._urgent = urgent
 
     def read(self, *, sample: bool) -> None:
         """Read all sources, those that are sampled only if *sample*."""
@@ -49,16 +54,17 @@ class Collection:
             for name, table in tables.items():
                 if table.num_rows:
                     self._found.setdefault(name, []).append(table)
+                    self.urgent = self.urgent or self._urgent(name, table)
 
-    @property
-    def urgent(self) -> bool:
-        """Say whether an event is among what was found, which should not wait."""
-        return "events" in self._found
+    def add(self, tables: Mapping[str, pa.Table]) -> None:
+        """Take tables that no source found; they are sent with the next."""
+        for name, table in tables.items():
+            self._found.setdefault(name, []).append(table)
 
     def take(self) -> Iterator[dict[str, pa.Table]]:
         """Yield what was found, in batches of bounded size; afterwards there is nothing left."""
         found = {name: pa.concat_tables(tables) for name, tables in self._found.items()}
-        self._found = {}
+        self._found, self.urgent = {}, False
         batch: dict[str, pa.Table] = {}
         size = 0
         for name, whole in found.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from offbeat.store.bus import Bus, InProcessBus, Subscription
 from offbeat.store.errors import (
+    BusyError,
     CursorError,
     FencedError,
     HostClaimedError,
@@ -26,6 +27,7 @@ from offbeat.store.rows import (
     JobRow,
     LatenessWindow,
     NodeRow,
+    OrderRow,
     Page,
     Principal,
     Receipt,
@@ -41,6 +43,7 @@ __all__ = [
     "AuditRow",
     "Beat",
     "Bus",
+    "BusyError",
     "Conflict",
     "CursorError",
     "Delivery",
@@ -57,6 +60,7 @@ __all__ = [
     "Ledgers",
     "NodeRow",
     "NotFoundError",
+    "OrderRow",
     "Page",
     "Principal",
     "Receipt",

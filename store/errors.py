@@ -31,5 +31,9 @@ class StateError(StoreError):
     """The thing exists but is not in a state that allows this."""
 
 
+class BusyError(StoreError):
+    """Too much of it is under way; the same call may succeed later."""
+
+
 class CursorError(StoreError, ValueError):
     """A page cursor that this store did not give out."""

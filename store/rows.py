@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -117,6 +117,26 @@ class NodeRow:
     incarnation: int
     addresses: tuple[str, ...] = ()
     jobs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """What a host is asked to do, by whom, and what became of it; times are ns."""
+
+    id: int
+    host: str
+    kind: str
+    arguments: dict[str, Any]
+    who: str
+    state: str
+    created_at: int
+    expires_at: int
+    finished_at: int | None
+    result: dict[str, Any]
+
+    def expired(self) -> OrderRow:
+        """Return it as one whose time is over."""
+        return replace(self, state="expired")
 
 
 @dataclass(frozen=True, slots=True)

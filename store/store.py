@@ -13,6 +13,7 @@ from offbeat.store.incidents import IncidentStore
 from offbeat.store.jobs import JobStore
 from offbeat.store.leases import FencedDatabase, LeaseStore
 from offbeat.store.nodes import NodeStore
+from offbeat.store.orders import OrderStore
 from offbeat.store.telemetry import Telemetry
 from offbeat.store.tokens import TokenStore, pepper
 from offbeat.store.webhooks import WebhookStore
@@ -34,6 +35,7 @@ class Ledgers:
         """Keep them in *database*."""
         self.jobs = JobStore(database)
         self.incidents = IncidentStore(database, clock)
+        self.orders = OrderStore(database, clock)
         self.telemetry = telemetry
 
 
@@ -80,6 +82,7 @@ class Store(Ledgers):
         """Delete what is older at *now* (ns) than the settings keep; return the number of segment files deleted."""
         self.jobs.expire(now - self._history_ns, now - self._segment_ns)
         self.nodes.expire(now - self._history_ns)
+        self.orders.expire(now - self._history_ns)
         self.incidents.expire(now - self._history_ns)
         self.idempotency.expire(now - 24 * _HOUR_NS)
         self.leases.expire(now - _HOUR_NS)

@@ -263,6 +263,23 @@ class Feedbacks(Base):
     who: Mapped[str]
 
 
+class Orders(Base):
+    """What a host is asked to do, and what became of it; numbers are drawn from `Counters`."""
+
+    __tablename__ = "orders"
+    __table_args__ = (Index("ix_orders_host_id", "host", "id"), Index("ix_orders_state_id", "state", "id"))
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    host: Mapped[str] = mapped_column(Name(255))
+    kind: Mapped[str] = mapped_column(Name(32))
+    arguments: Mapped[dict[str, Any]]
+    who: Mapped[str]
+    state: Mapped[str] = mapped_column(Name(16))
+    created_at: Mapped[int]
+    expires_at: Mapped[int]
+    finished_at: Mapped[int | None]
+    result: Mapped[dict[str, Any]]
+
+
 class Webhooks(Base):
     """A place that is told of incidents."""
 

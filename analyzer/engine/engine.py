@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from offbeat.analyzer.engine.columns import by_job
 from offbeat.analyzer.engine.facts import Hosts
 from offbeat.analyzer.engine.job import JobState
+from offbeat.analyzer.engine.overdue import by_host
 from offbeat.analyzer.engine.progress import JobView, Progress, Stretch, describe
 from offbeat.analyzer.engine.rules import device, mixed, workload
 from offbeat.analyzer.engine.rulesets import ALWAYS, NETWORK, OTHERWISE, SLOWNESS, STANDSTILL, WORKLOAD
@@ -132,6 +133,10 @@ class Engine:
     @staticmethod
     def _fresh(progress: Progress, now: int) -> bool:
         return now - progress.advanced_at < max(STALE_NS, 4 * (progress.iteration_ns or 0))
+
+    def bounds(self) -> list[tuple[str, int, dict[str, dict[str, float]]]]:
+        """Return (job, attempt, {host: {communicator: bound in seconds}}) as learned, unlearned ones left out."""
+        return [(job.job, job.attempt, by_host(job.windows.values(), job.host_of)) for job in self._jobs.values()]
 
     def jobs(self, now: int) -> list[JobView]:
         """Return every job as it is at *now*."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from offbeat.analyzer.engine.comm import CommWindow
 
     Times = np.ndarray[Any, np.dtype[np.int64]]
@@ -65,6 +67,18 @@ def standing(window: CommWindow, age_ns: int) -> Overdue | None:
     """Return the oldest operation of *window* that has lasted *age_ns* at least, overdue or not."""
     rows, columns = window.open_cells()
     return _oldest(window, rows, columns, np.full(len(rows), age_ns)) if len(rows) else None
+
+
+def by_host(windows: Iterable[CommWindow], host_of: Callable[[int], str]) -> dict[str, dict[str, float]]:
+    """Return, by host with members in it, the shortest learned bound of each communicator in seconds."""
+    found: dict[str, dict[str, float]] = {}
+    for window in windows:
+        codes = np.unique(window.signature[window.leave > 0])
+        learned = [b for c in codes if (b := _bound(window, int(c), stopped=False, announced=False)) != UNLEARNED_NS]
+        if learned and len(window.members) > 1:
+            for host in {host_of(rank) for rank in window.members} - {""}:
+                found.setdefault(host, {})[window.comm] = min(learned) / SECOND
+    return found
 
 
 def _oldest(window: CommWindow, rows: Times, columns: Times, bounds: Times) -> Overdue | None:

@@ -57,6 +57,13 @@ class AgentSettings(ClientSettings):
     )
     poll_seconds: float = Field(0.25, description="how often rings are read; longer delays every finding by as much")
     sample_seconds: float = Field(1.0, description="how often TCP, host and process facts are read")
+    orders: str = Field(
+        "bounds,drill_down",
+        description="what the service may ask of this node: templates of orders, several joined by ','; empty: nothing",
+    )
+    window_bytes: int = Field(
+        0, ge=0, description="memory for single operations kept on the node, for drill-downs; 0: none are kept"
+    )
     kernel_log: bool = Field(True, description="read the kernel's log; takes root where the kernel restricts it")
     gpu: bool = Field(True, description="read NVIDIA GPUs through their management library")
     infiniband: bool = Field(True, description="read RDMA adapters, InfiniBand and RoCE, from /sys")

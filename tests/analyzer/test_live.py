@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.analyzer.engine.ringjob import SECOND, RingJob
 
+from offbeat.analyzer.bounds import EVERY_NS
 from offbeat.analyzer.live import Analyzer
+from offbeat.orders import check
 from offbeat.settings import ServiceSettings
 from offbeat.store import InProcessBus, UnavailableError, open_store
 from offbeat.wire import encode
@@ -56,6 +58,23 @@ def test_job_beat_and_lateness_are_written(service):
     assert [b.iteration_ns for b in service.store.jobs.beats("j")] == pytest.approx([70e6] * 7, rel=0.1)
     times, ranks, lateness = service.store.jobs.lateness("j")
     assert lateness.shape == (len(times), len(ranks)) == (len(times), 8)
+
+
+def test_agents_get_the_bounds_that_were_learned(service):
+    """Each host is told how long operations of its communicators may last, once, and again when that has changed."""
+    service.run(1)
+    (order,) = service.store.orders.waiting("h3")
+    assert (order.kind, order.who, order.arguments["job"]) == ("bounds", "analyzer", "j")
+    assert check(order.kind, order.arguments).communicators
+    assert all(3.0 <= seconds < 30.0 for seconds in order.arguments["communicators"].values())
+    teller = service.analyzer._bounds
+    teller.tell(service.analyzer._engine, service.job.now + EVERY_NS)
+    assert service.store.orders.waiting("h3") == (order,)
+    key = next(key for key in teller._told if key[2] == "h3")
+    teller._told[key] = {comm: 2 * seconds for comm, seconds in teller._told[key].items()}
+    teller.tell(service.analyzer._engine, service.job.now + 3 * EVERY_NS)
+    (newer,) = service.store.orders.waiting("h3")
+    assert newer.id > order.id
 
 
 def test_incident_opens_and_resolves_by_itself(service):

@@ -1,8 +1,4 @@
-"""From operations to the two figures that diagnosis lives on: a rank's own time, and its wait.
-
-The agent, the readers of dumps, the simulator and the service reduce operations by this one module, so that all of them
-mean the same by a rank's own time.
-"""
+"""Own times: what passed between a rank's last event, an operation entered or left, and the operation it enters."""
 
 from __future__ import annotations
 
