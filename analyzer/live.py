@@ -142,7 +142,8 @@ class Analyzer:
         now = self._clock()
         tables = {name: self._store.telemetry.read(name, since=now - READ_BACK_NS) for name in TABLES}
         # What describes a job is kept as long as the job's records are: those of jobs long over stay where they are.
-        living = pc.unique(tables["collectives"].column("job"))
+        jobs = [chunk for name in ("collectives", "vectors") for chunk in tables[name].column("job").chunks]
+        living = pc.unique(pa.chunked_array(jobs, pa.string()))
         living = living.filter(
             pa.array([job is not None and self._mine(job) for job in living.to_pylist()], pa.bool_())
         )

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from offbeat.analyzer.engine.columns import ints
 from offbeat.analyzer.engine.engine import Engine
+from offbeat.reducer import restore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +107,7 @@ class _Open:
 def replay(tables: Mapping[str, pa.Table]) -> Replay:
     """Feed *tables* (fitted to the registry, every row with a job) to a new engine, slice by slice."""
     outcome, engine = Replay(), Engine()
+    tables = _restored(tables)
     streams, always = _streams(tables)
     times = [s.at for s in streams.values()]
     if "collectives" in tables:
@@ -134,6 +136,14 @@ def replay(tables: Mapping[str, pa.Table]) -> Replay:
         outcome.warnings.append(f"only the first {MAX_STEPS * STEP_NS // 3_600_000_000_000} hours were looked at")
     outcome.abstained = list(engine.abstained.values())
     return outcome
+
+
+def _restored(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    parts: dict[str, list[pa.Table]] = {}
+    for name, table in tables.items():
+        for of, part in restore(name, table):
+            parts.setdefault(of, []).append(part)
+    return {name: pa.concat_tables(found) for name, found in parts.items()}
 
 
 def _look(engine: Engine, now: int, outcome: Replay) -> None:

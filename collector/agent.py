@@ -37,17 +37,20 @@ from offbeat.collector.templates import Templates
 from offbeat.collector.uplink import Uplink, connect
 from offbeat.collector.urgency import Urgency
 from offbeat.collector.window import Window
+from offbeat.reducer import Reducer
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from pathlib import Path
+    from wsgiref.simple_server import WSGIServer
 
     from offbeat.collector.source import Source
     from offbeat.settings import AgentSettings
 
-FLUSH_SECONDS = 0.5
-"""Oldest that a row gets before it is sent; less costs more requests, more delays every finding."""
+FLUSH_SECONDS = {"raw": 0.5, "reduced": 1.0}
+"""Oldest that a row gets before it is sent; less costs more requests, more delays every finding. What is urgent does
+not wait for it, and sums are made of about a second anyway."""
 DRAIN_SECONDS = 5.0
 """How long a stopping agent tries to send what is left; the rest is sent by the next one."""
 _SYNC_SECONDS = 2.0
@@ -107,7 +110,15 @@ class Readers:
         ]
         self.urgency = Urgency()
         self.window = Window(settings.window_bytes)
-        self.collection = Collection(sources, self._urgent)
+        self._reducer = Reducer(incarnation()) if settings.detail == "reduced" else None
+        self.collection = Collection(sources, self._urgent, self._prepare)
+
+    def _prepare(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+        """Keep single operations for drill-downs, and reduce them where that is wanted."""
+        now = time.time_ns()
+        if "collectives" in tables:
+            self.window.keep(tables["collectives"], now)
+        return tables if self._reducer is None else self._reducer.reduce(tables, now)
 
     def _urgent(self, name: str, table: pa.Table) -> bool:
         """Say whether *table* must not wait: an event, or an operation that lasts unusually long."""
@@ -143,8 +154,10 @@ class Agent:
         except ValueError as error:
             self.outbox.close()
             raise AgentError(f"a setting cannot be used: {error}") from None
+        self._metrics = self._serve_metrics()
         self.line = OrderLine(settings.host, connect(settings.url, token)) if allowed else None
         self._reapable: list[tuple[Path, Key]] = []
+        self._flush_seconds = FLUSH_SECONDS[settings.detail]
         self._flushed_at = 0.0
 
     def run(self, stop: threading.Event) -> int:
@@ -182,7 +195,7 @@ class Agent:
         collection.read(sample=sample)
         self._obey()
         now = time.monotonic()
-        if collection.urgent or now - self._flushed_at >= FLUSH_SECONDS - self._settings.poll_seconds / 2:
+        if collection.urgent or now - self._flushed_at >= self._flush_seconds - self._settings.poll_seconds / 2:
             self._flushed_at = now
             self.flush()
         self._reap()
@@ -198,8 +211,24 @@ class Agent:
             self._reapable += [(path, key) for path in finished]
 
     def close(self) -> None:
-        """Let go of the spool."""
+        """Let go of the spool, and of the port."""
+        if self._metrics is not None:
+            self._metrics.shutdown()
+            self._metrics.server_close()
         self.outbox.close()
+
+    def _serve_metrics(self) -> WSGIServer | None:
+        if not self._settings.metrics:
+            return None
+        # Imported where it is wanted: the library costs an agent without it some megabytes.
+        from offbeat.collector.exporter import AgentMetrics, serve  # noqa: PLC0415
+
+        shown = AgentMetrics(self.outbox, self.uplink, self.readers.rings, self.readers.collection)
+        try:
+            return serve(self._settings.metrics, shown)
+        except (ValueError, OSError) as error:
+            self.outbox.close()
+            raise AgentError(f"metrics (OFFBEAT_METRICS): {error}") from None
 
     def _obey(self) -> None:
         """Carry out the orders that have come."""

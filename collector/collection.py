@@ -25,9 +25,18 @@ class Collection:
     """The sources that this machine supports, and what they have said since it was last taken."""
 
     def __init__(
-        self, sources: Sequence[Source], urgent: Callable[[str, pa.Table], bool] = lambda name, _: name == "events"
+        self,
+        sources: Sequence[Source],
+        urgent: Callable[[str, pa.Table], bool] = lambda name, _: name == "events",
+        prepare: Callable[[dict[str, pa.Table]], dict[str, pa.Table]] = lambda tables: tables,
     ) -> None:
-        """Ask each of *sources* whether it is supported; *urgent* says whether a table found must not wait."""
+        """Ask each source whether it is supported.
+
+        Args:
+            sources: Where to read.
+            urgent: Says whether a table that was found must not wait.
+            prepare: Makes of what the sources found what is sent of it.
+        """
         self.urgent = False
         """Whether something was found that should be sent at once."""
         self.errors: Counter[str] = Counter()
@@ -35,7 +44,9 @@ class Collection:
         self._sources = [source for source in sources if source.name not in self.unsupported]
         self._failing: dict[str, str] = {}
         self._found: dict[str, list[pa.Table]] = {}
+        self._added: dict[str, list[pa.Table]] = {}
         self._urgent = urgent
+        self._prepare = prepare
 
     def read(self, *, sample: bool) -> None:
         """Read all sources, those that are sampled only if *sample*."""
@@ -57,14 +68,16 @@ class Collection:
                     self.urgent = self.urgent or self._urgent(name, table)
 
     def add(self, tables: Mapping[str, pa.Table]) -> None:
-        """Take tables that no source found; they are sent with the next."""
+        """Add tables that no source found; they are sent as they are."""
         for name, table in tables.items():
-            self._found.setdefault(name, []).append(table)
+            self._added.setdefault(name, []).append(table)
 
     def take(self) -> Iterator[dict[str, pa.Table]]:
         """Yield what was found, in batches of bounded size; afterwards there is nothing left."""
-        found = {name: pa.concat_tables(tables) for name, tables in self._found.items()}
-        self._found, self.urgent = {}, False
+        found = self._prepare(_joined(self._found))
+        for name, table in _joined(self._added).items():
+            found[name] = pa.concat_tables([found[name], table]) if name in found else table
+        self._found, self._added, self.urgent = {}, {}, False
         batch: dict[str, pa.Table] = {}
         size = 0
         for name, whole in found.items():
@@ -83,6 +96,10 @@ class Collection:
         if self._failing.get(name) != why:
             self._failing[name] = why
             _log.warning("source failed", source=name, why=why, exc_info=error)
+
+
+def _joined(tables: Mapping[str, list[pa.Table]]) -> dict[str, pa.Table]:
+    return {name: pa.concat_tables(parts) for name, parts in tables.items()}
 
 
 def _parts(table: pa.Table) -> Iterator[pa.Table]:

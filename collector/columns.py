@@ -17,6 +17,8 @@ FEW_ROWS = 2000
 
 def look_up(words: Sequence[str | None], index: NDArray[Any]) -> pa.Array:
     """Return the strings ``words[i]`` for each i of *index*."""
+    if len(index) and (index == index[0]).all():
+        return pa.repeat(pa.scalar(words[index[0]], pa.string()), len(index))
     if len(index) < FEW_ROWS:
         return pa.array([words[i] for i in index.tolist()], pa.string())
     return pa.array(words, pa.string()).take(index)

@@ -100,6 +100,11 @@ def _put(columns: dict[str, Any], name: str, values: NDArray[Any], unknown: NDAr
 
 def _words(which: NDArray[np.int64], ids: NDArray[Any], tables: Sequence[Sequence[str]]) -> pa.Array:
     """Look up *ids* in the table of each row's ring; id 0 is null."""
+    if len(ids) and (ids == ids[0]).all():
+        word = int(ids[0])
+        used = {tables[ring][word] if word else None for ring in np.unique(which).tolist()}
+        if len(used) == 1:
+            return pa.repeat(pa.scalar(used.pop(), pa.string()), len(ids))
     if len(ids) < FEW_ROWS:
         pairs = zip(which.tolist(), ids.tolist(), strict=True)
         return pa.array([tables[ring][word] if word else None for ring, word in pairs], pa.string())

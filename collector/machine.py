@@ -9,6 +9,7 @@ from offbeat.collector.sources.ethernet import EthernetSource
 from offbeat.collector.sources.flight_recorder import FlightRecorderSource
 from offbeat.collector.sources.gpu import GpuSource
 from offbeat.collector.sources.infiniband import InfinibandSource
+from offbeat.collector.sources.injected import InjectedSource
 from offbeat.collector.sources.kernel_log import KernelLogSource
 from offbeat.collector.sources.kubernetes import KubernetesSource
 from offbeat.collector.sources.nccl_inspector import NcclInspectorSource
@@ -50,5 +51,6 @@ def device_sources(settings: AgentSettings, ranks: Ranks, watched: Interfaces) -
         (settings.slurm, SlurmSource(host, ranks)),
         (settings.kubernetes, KubernetesSource(host, ranks)),
         (settings.ethernet, EthernetSource(host, watched.names)),
+        (settings.inject, InjectedSource(host, settings.spool_dir / "inject", gpus=gpu.addresses)),
     ]
     return [source for wanted, source in every if wanted]

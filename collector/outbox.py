@@ -167,6 +167,7 @@ class Outbox:
                     gone.append(key)
             for key in gone:
                 self._remove(key)
+            self.counts["delivered"] += len(gone)
             if gone and self._bytes <= self._limit // 2:
                 self.counts["dropping"] = 0
             self._changed.notify_all()

@@ -61,6 +61,8 @@ class Uplink:
         """Send as *host* through *client*, which is closed at the end."""
         self.fatal: str | None = None
         """Set when there is no sense in going on; the agent ends with it."""
+        self.reached = False
+        """Whether the service took the last batch that was sent."""
         self._outbox = outbox
         self._host = host
         self._client = client
@@ -167,6 +169,7 @@ class Uplink:
 
     def _say(self, state: str, text: str, **facts: object) -> None:
         """Log a change, and only a change."""
+        self.reached = not state
         if state == self._said:
             return
         self._said = state

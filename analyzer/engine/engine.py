@@ -13,6 +13,7 @@ from offbeat.analyzer.engine.rules import device, mixed, workload
 from offbeat.analyzer.engine.rulesets import ALWAYS, NETWORK, OTHERWISE, SLOWNESS, STANDSTILL, WORKLOAD
 from offbeat.analyzer.engine.view import learn, look
 from offbeat.model import Abstention, FaultClass, Severity
+from offbeat.reducer import restore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +59,10 @@ class Engine:
             if name == "events":
                 for row in table.to_pylist():
                     self.hosts.event(row)
-            for job, attempt, rows in by_job(table):
-                if job:
-                    self._job(job, attempt, received_at).take(name, rows, received_at)
+            for of, part in restore(name, table):
+                for job, attempt, rows in by_job(part):
+                    if job:
+                        self._job(job, attempt, received_at).take(of, rows, received_at)
 
     def _job(self, job: str, attempt: int, now: int) -> JobState:
         key = (job, attempt)

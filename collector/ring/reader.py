@@ -191,6 +191,8 @@ class RingReader:
         # A cursor that went back belongs to two writers at odds; what they wrote meanwhile is not missed for long.
         start = max(min(self._seen[ring], written), written - area.capacity)
         first, n = start % area.capacity, written - start
+        if not n:  # most lanes, at most polls
+            return start, np.zeros(0, dtype)
         run = min(n, area.capacity - first)
         data = self._read(offset + first * area.record_bytes, run * area.record_bytes)
         if run < n:
@@ -202,7 +204,9 @@ class RingReader:
         area, _, _ = self._place(ring)
         skipped = max(0, start - self._seen[ring])
         self._seen[ring] = start + len(data)
-        stale = min(len(data), max(0, _cursor(after, ring) - area.capacity + 1 - start)) if len(data) else 0
+        if not len(data):
+            return data, skipped, 0
+        stale = min(len(data), max(0, _cursor(after, ring) - area.capacity + 1 - start))
         data = data[stale:]
         numbers = np.arange(start + stale + 1, start + stale + 1 + len(data), dtype=np.uint64)
         good = (data["head"] == numbers) & (data["tail"] == numbers)

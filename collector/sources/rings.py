@@ -69,9 +69,9 @@ class RingsSource:
         return True
 
     def ranks(self) -> list[LocalRank]:
-        """Return the processes alive at the last reading, one entry each."""
+        """Return the processes alive at the last reading, one entry each; from any thread."""
         found: dict[object, LocalRank] = {}
-        for ring in self._rings.values():
+        for ring in list(self._rings.values()):
             rank = self._identity(ring)
             found.setdefault(rank.pid or process_of(ring.header), rank)
         return list(found.values())
@@ -180,7 +180,7 @@ class RingsSource:
         A recorder beside it only knows its launcher's variables, which do not tell one start of a job from the next.
         """
         process = process_of(ring.header)
-        own = [other.header for other in self._rings.values() if process_of(other.header) == process]
+        own = [other.header for other in list(self._rings.values()) if process_of(other.header) == process]
         known = [header for header in own if header.rank >= 0]
         agreed = [header for header in known if header.source == AGREED]
         if ring.header in known and not agreed:

@@ -52,13 +52,13 @@ TABLE = _read()
 
 # Else every counter has a twin that says when it began, which doubles a scrape and answers nothing here.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves this one untyped
+# An agent has a registry of its own, made when it is asked to have one: `collector.exporter`.
+_MINE = [m for m in TABLE.values() if not m.name.startswith("offbeat_agent_")]
 # Made at import, all of them: what never happened is a 0 in the first scrape, and no two threads can make one twice.
-_COUNTERS = {
-    m.name: Counter(m.name, m.meaning, m.labels, registry=REGISTRY) for m in TABLE.values() if m.kind == "counter"
-}
-_GAUGES = {m.name: Gauge(m.name, m.meaning, m.labels, registry=REGISTRY) for m in TABLE.values() if m.kind == "gauge"}
+_COUNTERS = {m.name: Counter(m.name, m.meaning, m.labels, registry=REGISTRY) for m in _MINE if m.kind == "counter"}
+_GAUGES = {m.name: Gauge(m.name, m.meaning, m.labels, registry=REGISTRY) for m in _MINE if m.kind == "gauge"}
 _HISTOGRAMS = {
-    m.name: Histogram(m.name, m.meaning, m.labels, registry=REGISTRY) for m in TABLE.values() if m.kind == "histogram"
+    m.name: Histogram(m.name, m.meaning, m.labels, registry=REGISTRY) for m in _MINE if m.kind == "histogram"
 }
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)

@@ -54,6 +54,7 @@ class Field:
 
 
 _I64, _I32, _I16, _F64, _STR, _BOOL = pa.int64(), pa.int32(), pa.int16(), pa.float64(), pa.string(), pa.bool_()
+_F32 = pa.float32()
 
 
 def _f(name: str, type_: pa.DataType, meaning: str) -> Field:
@@ -64,6 +65,25 @@ _COMMON = (
     _f("job", _STR, "job name; absent in a file of one job"),
     _f("attempt", _I32, "new on every restart, membership change or communicator rebuild"),
 )
+
+_STREAM = (
+    _f("comm!", _STR, "communicator"),
+    _f("rank!", _I32, "global rank"),
+    _f("peer", _I32, "global rank of the other side of sends or receives"),
+    _f("direction", _STR, "send or recv, where a peer is named: sequence numbers count per peer and direction then"),
+)
+
+
+def _sums(name: str, meaning: str) -> tuple[Field, ...]:
+    return (
+        _f(f"{name}_n", _I64, f"{meaning}: of how many operations it is known"),
+        _f(f"{name}_sum", _I64, "ns, summed"),
+        _f(f"{name}_sum2", _F32, "squares, square microseconds, summed"),
+        _f(f"{name}_min", _I64, "the shortest, ns"),
+        _f(f"{name}_max", _I64, "the longest, ns"),
+        _f(f"{name}_max_seq", _I64, "sequence number of the longest"),
+    )
+
 
 TABLES: dict[str, tuple[Field, ...]] = {
     "jobs": (
@@ -161,6 +181,80 @@ TABLES: dict[str, tuple[Field, ...]] = {
         _f("steps_posted", _I64, "steps posted to the NIC"),
         _f("steps_done", _I64, "steps done"),
         _f("last_progress_at", _I64, "ns"),
+    ),
+    "blocks": (
+        *_STREAM,
+        _f("op!", _STR, "one of OPS"),
+        _f("nbytes", _I64, "payload of each, bytes; null where members have sizes of their own"),
+        _f("dtype", _STR, "element type"),
+        _f("shift!", _I16, "a block is 2^shift sequence numbers; blocks of one number merge by addition"),
+        _f("block!", _I64, "its number: sequence number >> shift"),
+        _f("n!", _I64, "operations of this kind that ended"),
+        _f("missing!", _I64, "sequence numbers of the block that did not end, of any kind"),
+        *_sums("duration", "from entering to leaving"),
+        *_sums("own", "own time of the rank before it"),
+        _f("lateness_n", _I64, "of how many lateness is known: the communicator is wholly on this host"),
+        _f("lateness_sum", _I64, "by how much it was later than the last member's, ns, summed"),
+        _f("lateness_max", _I64, "the largest, ns"),
+        _f("transfer_n", _I64, "of how many the transfer time is known"),
+        _f("transfer_sum", _I64, "how long they took when all members had come, ns, summed"),
+        _f("transfer_min", _I64, "the shortest, ns"),
+        _f("first_started_at", _I64, "ns"),
+        _f("last_ended_at", _I64, "ns"),
+        _f("observed_at!", _I64, "when they were summed, ns"),
+        _f(
+            "run",
+            _I64,
+            "start of the agent that summed, ns; of runs that tell of one block, the one with the most counts",
+        ),
+    ),
+    "vectors": (
+        *_STREAM,
+        _f("thin!", _I16, "one of 2^thin operations is told, the same ones by all members"),
+        _f("first_seq!", _I64, "sequence number of the first that is told"),
+        _f("first_started_at!", _I64, "when it was entered, ns"),
+        _f("observed_at!", _I64, "when they were read, ns"),
+        _f("seq_step!", pa.list_(_I32), "sequence number of each, less that of the one before; 0 first"),
+        _f("start_step_us!", pa.list_(_I64), "start of each, less that of the one before, microseconds; 0 first"),
+        _f(
+            "duration!", pa.list_(pa.uint16()), "from entering to leaving: round(2750 ln(1 + ns / 1000)); 65535 unknown"
+        ),
+        _f("own!", pa.list_(pa.uint16()), "own time of the rank before it, coded likewise"),
+        _f("kind!", pa.list_(_I16), "what each is: place in kinds"),
+        _f(
+            "kinds!",
+            pa.list_(pa.struct([("op", _STR), ("nbytes", _I64), ("dtype", _STR)])),
+            "operations of the row; nbytes is null where members have sizes of their own",
+        ),
+    ),
+    "edge_blocks": (
+        _f("comm!", _STR, "communicator"),
+        _f("src", _I32, "global rank that sends"),
+        _f("dst", _I32, "global rank that receives"),
+        _f("src_comm_rank", _I32, "the same inside the communicator"),
+        _f("dst_comm_rank", _I32, "the same inside the communicator"),
+        _f("side", _STR, "send or recv: who measured"),
+        _f("shift!", _I16, "a block is 2^shift sequence numbers; parts of one block merge by addition"),
+        _f("block!", _I64, "its number: sequence number >> shift"),
+        _f("n!", _I64, "transfers that ended"),
+        _f("nbytes", _I64, "bytes moved"),
+        _f("wire_sum", _I64, "time on the wire, ns, summed"),
+        _f("wire_sum2", _F64, "squares of it, square microseconds, summed"),
+        _f("wire_max", _I64, "the longest, ns"),
+        _f("credit_wait_sum", _I64, "waited for the peer to be ready, ns, summed"),
+        _f("gpu_wait_sum", _I64, "waited for the GPU, ns, summed"),
+        _f("steps_total", _I64, "steps to do, the most of any; merges by the largest, as the three below"),
+        _f("steps_gpu_ready", _I64, "steps filled by the GPU"),
+        _f("steps_posted", _I64, "steps posted to the NIC"),
+        _f("steps_done", _I64, "steps done"),
+        _f("first_started_at", _I64, "ns"),
+        _f("last_ended_at", _I64, "ns"),
+        _f("observed_at!", _I64, "when they were summed, ns"),
+        _f(
+            "run",
+            _I64,
+            "start of the agent that summed, ns; of runs that tell of one block, the one with the most counts",
+        ),
     ),
     "spans": (
         _f("rank!", _I32, "global rank"),

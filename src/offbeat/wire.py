@@ -17,6 +17,8 @@ MAX_BODY = 8 << 20
 MAX_PLAIN = 64 << 20
 """Bytes of one batch after decompression; without it a small body can expand without end."""
 _CHUNK = 1 << 20
+_ZSTD = pa.Codec("zstd", compression_level=3)
+"""A tenth smaller than Arrow's own level 1 on batches of an agent, at the same cost."""
 
 
 class WireError(ValueError):
@@ -30,11 +32,10 @@ class TooLargeError(WireError):
 def encode(tables: Mapping[str, pa.Table]) -> bytes:
     """Return the wire form of *tables* (name → table that conforms to the registry)."""
     sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as out:
-        for table in tables.values():
-            with pa.ipc.new_stream(out, table.schema) as writer:
-                writer.write_table(table)
-    return bytes(sink.getvalue())
+    for table in tables.values():
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    return bytes(_ZSTD.compress(sink.getvalue(), asbytes=True))
 
 
 def decode(body: bytes, *, max_body: int = MAX_BODY, max_plain: int = MAX_PLAIN) -> tuple[dict[str, pa.Table], int]:

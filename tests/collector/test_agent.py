@@ -17,6 +17,7 @@ from telemetry_service import TelemetryService
 from offbeat import records
 from offbeat.collector.agent import _next
 from offbeat.collector.ring.place import agent_present
+from offbeat.reducer import expand
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,9 +42,13 @@ class AgentProcess:
         """Return the log so far, a dictionary a line."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
+    def printed(self):
+        """Return what it printed and is no line of the log."""
+        return [line for line in self.logged() if "event" not in line]
+
     def says(self, event):
         """Return the log lines of one kind."""
-        return [line for line in self.logged() if line["event"] == event]
+        return [line for line in self.logged() if line.get("event") == event]
 
     def end(self, how=signal.SIGTERM):
         """Send a signal and return the exit code."""
@@ -101,6 +106,20 @@ def test_presence_that_cannot_be_shown(agent, service, ring_dir):
     os.mkfifo(ring_dir / "agent")
     agent(service.url)
     wait_until(lambda: len(service.rows("heartbeats")) >= 2)
+
+
+def test_reduced(agent, service, trainer):
+    """Where it is asked to, the agent sends sums and single operations in short, and as they are those under way."""
+    agent(service.url, OFFBEAT_DETAIL="reduced")
+    rank = trainer(rank=1)
+    rank.do("ops 40")
+    rank.do("open 0")
+    wait_until(lambda: sum(len(row["duration"]) for row in service.rows("vectors")) >= 40)
+    wait_until(lambda: service.rows("collectives"))
+    rows = service.rows("vectors")
+    told = expand(records.build("vectors", {name: [row[name] for row in rows] for name in rows[0]}))
+    assert sorted(told["seq"].to_pylist()) == list(range(40))
+    assert {(row["seq"], row["ended_at"]) for row in service.rows("collectives")} == {(40, None)}
 
 
 def test_killed_trainer_is_told_and_its_ring_reaped(agent, service, trainer, ring_dir):
@@ -251,6 +270,51 @@ def test_once_prints_and_leaves_no_trace(tmp_path, ring_dir, trainer):
     assert not (tmp_path / "spool").exists()
     assert len(list(ring_dir.glob("*.ring"))) == 1
     assert not (ring_dir / "agent").exists()
+
+
+def offbeat(*arguments, **variables):
+    """Run `offbeat agent` to its end."""
+    command = [sys.executable, "-m", "offbeat.cli.main", "agent", *map(str, arguments)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OFFBEAT_")} | variables
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env=environment)
+
+
+def test_sink_stdout_prints_rows_and_sends_nothing(tmp_path, ring_dir, trainer):
+    """With `--sink stdout` each row is a line of JSON, and no service, spool or ring is touched."""
+    rank = trainer(rank=1)
+    rank.do("ops 3")
+    flags = ["--ring-dir", ring_dir, "--spool-dir", tmp_path / "spool", "--once", "--dry-run", "--sink", "stdout"]
+    done = offbeat(*flags)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert sorted(row["seq"] for row in rows if row["table"] == "collectives") == [0, 1, 2]
+    assert not (tmp_path / "spool").exists()
+    assert not (ring_dir / "agent").exists()
+    assert list(ring_dir.iterdir())
+
+
+def test_dry_run_goes_on_until_it_is_stopped(agent, tmp_path, trainer, ring_dir):
+    """`--dry-run` reads as the agent does and prints how many rows it would send."""
+    running = agent("http://127.0.0.1:9", "--dry-run")
+    trainer(rank=1).do("ops 3")
+    wait_until(lambda: any(line.get("rows", {}).get("collectives") == 3 for line in running.printed()))
+    assert running.end() == 0
+    assert not (tmp_path / "spool").exists()
+
+
+def test_injected_line(agent, service, tmp_path):
+    """A made-up line arrives as an event where the node allows it; without `--really` nothing is made up."""
+    line = "NVRM: Xid (PCI:0000:9b:00): 79, GPU has fallen off the bus."
+    spool = ["--spool-dir", tmp_path / "spool"]
+    careless = offbeat("inject", *spool, line)
+    assert (careless.returncode, "--really" in careless.stderr) == (64, True)
+    nobody = offbeat("inject", *spool, "--really", line)
+    assert nobody.returncode == 3
+    assert "OFFBEAT_INJECT=true" in nobody.stderr
+    agent(service.url, OFFBEAT_INJECT="true")
+    wait_until((tmp_path / "spool" / "inject").is_dir)
+    assert offbeat("inject", *spool, "--really", line).returncode == 0
+    wait_until(lambda: [row["code"] for row in service.rows("events") if row["kind"] == "xid"] == [79])
 
 
 def test_beats_that_were_missed_are_left_out():

@@ -7,5 +7,8 @@ them mean the same by a rank's own time.
 from __future__ import annotations
 
 from offbeat.reducer.own import Events, OwnTimes
+from offbeat.reducer.reduce import Reducer
+from offbeat.reducer.restore import restore
+from offbeat.reducer.vectors import expand, unfold
 
-__all__ = ["Events", "OwnTimes"]
+__all__ = ["Events", "OwnTimes", "Reducer", "expand", "restore", "unfold"]

@@ -22,6 +22,7 @@ from offbeat.collector.sources.gpu import GpuSource
 from offbeat.collector.sources.heartbeat import HeartbeatSource
 from offbeat.collector.sources.host import HostSource
 from offbeat.collector.sources.infiniband import InfinibandSource
+from offbeat.collector.sources.injected import InjectedSource
 from offbeat.collector.sources.kernel_log import KernelLogSource
 from offbeat.collector.sources.kubernetes import KubernetesSource
 from offbeat.collector.sources.nccl_inspector import NcclInspectorSource
@@ -37,8 +38,8 @@ from offbeat.collector.stillness import StillnessTracker
 
 AT = 1_700_000_000_000_000_000
 ALWAYS = {"heartbeat"}
-POLLED = {"rings", "states", "carrier", "kernel_log"}
-ASKED_FOR = {"dcgm", "nccl_ras", "nccl_log", "nccl_inspector", "flight_recorder"}
+POLLED = {"rings", "states", "carrier", "kernel_log", "injected"}
+ASKED_FOR = {"injected", "dcgm", "nccl_ras", "nccl_log", "nccl_inspector", "flight_recorder"}
 NOT_IN_THE_TREE = {"rings", "states", "tcp", "gpu", "ethernet", *ASKED_FOR}
 
 
@@ -84,6 +85,7 @@ def made(root, ranks, *, connect=SockDiag):
         DcgmSource("node1", "", clock=clock),
         EthernetSource("node1", watched.names, sys=root / "sys", clock=clock),
         InfinibandSource("node1", sys=root / "sys", clock=clock),
+        InjectedSource("node1", root / "inject", clock=clock),
         NcclLogSource("node1", ranks, "", clock=clock),
         NcclInspectorSource("node1", ranks, "", proc=proc, clock=clock),
         FlightRecorderSource("node1", ranks, "", clock=clock),
