@@ -14,6 +14,7 @@ import structlog
 
 from offbeat import wire
 from offbeat.collector.collection import Collection
+from offbeat.collector.holding import Holding
 from offbeat.collector.interfaces import Interfaces
 from offbeat.collector.links import Links
 from offbeat.collector.machine import device_sources
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = {"raw": 0.5, "reduced": 1.0}
 """Oldest that a row gets before it is sent; less costs more requests, more delays every finding. What is urgent does
 not wait for it, and sums are made of about a second anyway."""
+RELAXED = 2
+"""Times that the pause between polls is longer while only sums are sent and nothing is urgent; a poll costs much the
+same whatever it finds."""
 DRAIN_SECONDS = 5.0
 """How long a stopping agent tries to send what is left; the rest is sent by the next one."""
 _SYNC_SECONDS = 2.0
@@ -111,6 +115,9 @@ class Readers:
         self.urgency = Urgency()
         self.window = Window(settings.window_bytes)
         self._reducer = Reducer(incarnation()) if settings.detail == "reduced" else None
+        self._holding = Holding()
+        self.ending = False
+        """Whether this is the last reading: nothing is held back then."""
         self.collection = Collection(sources, self._urgent, self._prepare)
 
     def _prepare(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
@@ -118,7 +125,10 @@ class Readers:
         now = time.time_ns()
         if "collectives" in tables:
             self.window.keep(tables["collectives"], now)
-        return tables if self._reducer is None else self._reducer.reduce(tables, now)
+        if self._reducer is None:
+            return tables
+        everything = self.ending or self.collection.urgent
+        return self._holding.take(self._reducer.reduce(tables, now), now, everything=everything)
 
     def _urgent(self, name: str, table: pa.Table) -> bool:
         """Say whether *table* must not wait: an event, or an operation that lasts unusually long."""
@@ -159,6 +169,7 @@ class Agent:
         self._reapable: list[tuple[Path, Key]] = []
         self._flush_seconds = FLUSH_SECONDS[settings.detail]
         self._flushed_at = 0.0
+        self._hurry = False
 
     def run(self, stop: threading.Event) -> int:
         """Read and send until *stop* is set, then once more; return the exit code."""
@@ -175,7 +186,7 @@ class Agent:
         if self.line is not None:
             self.line.start()
         notify("READY=1")
-        period, sample = self._settings.poll_seconds, self._settings.sample_seconds
+        sample = self._settings.sample_seconds
         next_poll = next_sample = time.monotonic()
         while not stop.is_set() and self.uplink.fatal is None:
             now = time.monotonic()
@@ -185,7 +196,7 @@ class Agent:
                 notify("WATCHDOG=1")
                 self._show_presence()
             self.poll(sample=due)
-            next_poll = _next(next_poll, period, time.monotonic())
+            next_poll = _next(next_poll, self._period(), time.monotonic())
             stop.wait(max(0.0, next_poll - time.monotonic()))
         return self._finish()
 
@@ -195,10 +206,16 @@ class Agent:
         collection.read(sample=sample)
         self._obey()
         now = time.monotonic()
-        if collection.urgent or now - self._flushed_at >= self._flush_seconds - self._settings.poll_seconds / 2:
+        self._hurry = collection.urgent
+        if self._hurry or now - self._flushed_at >= self._flush_seconds - self._settings.poll_seconds / 2:
             self._flushed_at = now
             self.flush()
         self._reap()
+
+    def _period(self) -> float:
+        """Return seconds until the next poll: longer where only sums are sent and nothing is urgent."""
+        relaxed = self._settings.detail == "reduced" and not self._hurry
+        return self._settings.poll_seconds * (RELAXED if relaxed else 1)
 
     def flush(self) -> None:
         """Hand everything read so far to the outbox."""
@@ -242,6 +259,7 @@ class Agent:
             self.line.stop()
         fatal = self.uplink.fatal
         self.readers.collection.read(sample=fatal is None)
+        self.readers.ending = True
         self.flush()
         self.outbox.flush(_SYNC_SECONDS)
         self.uplink.stop(DRAIN_SECONDS if fatal is None else 0.0)
@@ -287,6 +305,7 @@ def once(settings: AgentSettings) -> dict[str, pa.Table]:
     """
     check_host(settings.host)
     readers = Readers(settings)
+    readers.ending = True
     readers.collection.read(sample=True)
     parts: dict[str, list[pa.Table]] = {}
     for batch in readers.collection.take():

@@ -141,32 +141,36 @@ class RingReader:
             RingError: The file was truncated, or holds what no writer wrote.
         """
         before = self._read(0, layout.HEADER_BYTES)
-        blocks = [self._new_records(ring, before) for ring in range(len(self._seen))]
+        # Most lanes hold nothing new at most polls.
+        news = [ring for ring, seen in enumerate(self._seen) if _cursor(before, ring) != seen]
+        blocks = {ring: self._new_records(ring, before) for ring in news}
         open_now, torn = self._open_operations()
         after = self._read(0, layout.HEADER_BYTES)
         self.header = self._identity(after)
         comms = self._tables.update(after)
 
         overwritten = 0
-        kept: list[NDArray[np.void]] = []
-        for ring, (start, data) in enumerate(blocks):
-            good, lost, broken = self._trust(ring, start, data, after)
-            kept.append(good)
+        kept: dict[int, NDArray[np.void]] = {}
+        for ring, (start, data) in blocks.items():
+            kept[ring], lost, broken = self._trust(ring, start, data, after)
             overwritten += lost
             torn += broken
         # As words: numpy takes the fields of structured arrays apart to join them, a hundred times slower.
-        words = [lane.view(np.uint64) for lane in kept[2:] if len(lane)]
+        words = [lane.view(np.uint64) for ring, lane in kept.items() if ring >= 2 and len(lane)]
         completed = np.concatenate(words).view(OPERATION) if words else np.zeros(0, OPERATION)
         if len(completed):
             self._recent = completed["id"].copy()
         # A writer killed between the two steps of an end has left it in both places.
-        open_now = open_now[~np.isin(open_now["id"], self._recent)]
+        if len(open_now):
+            open_now = open_now[~np.isin(open_now["id"], self._recent)]
         completed, moved = self._apart(completed)
         open_now, moving = self._apart(open_now)
         for array in (completed, open_now):
-            self._tables.fence(array)
+            if len(array):
+                self._tables.fence(array)
         for array in (moved, moving):
-            self._tables.fence_transfers(array)
+            if len(array):
+                self._tables.fence_transfers(array)
         dropped = sum(_counter(after, name) for name in ("open_dropped", "table_dropped", "lane_dropped"))
         dropped, self._lost = dropped - self._lost, dropped
         return RingPoll(
@@ -176,8 +180,8 @@ class RingReader:
             open_now,
             moved,
             moving,
-            [_sample(record) for record in kept[0]],
-            [_message(record) for record in kept[1]],
+            [_sample(record) for record in kept.get(0, ())],
+            [_message(record) for record in kept.get(1, ())],
             _exit_mark(after),
             overwritten,
             torn,
@@ -191,8 +195,6 @@ class RingReader:
         # A cursor that went back belongs to two writers at odds; what they wrote meanwhile is not missed for long.
         start = max(min(self._seen[ring], written), written - area.capacity)
         first, n = start % area.capacity, written - start
-        if not n:  # most lanes, at most polls
-            return start, np.zeros(0, dtype)
         run = min(n, area.capacity - first)
         data = self._read(offset + first * area.record_bytes, run * area.record_bytes)
         if run < n:
@@ -204,9 +206,7 @@ class RingReader:
         area, _, _ = self._place(ring)
         skipped = max(0, start - self._seen[ring])
         self._seen[ring] = start + len(data)
-        if not len(data):
-            return data, skipped, 0
-        stale = min(len(data), max(0, _cursor(after, ring) - area.capacity + 1 - start))
+        stale = min(len(data), max(0, _cursor(after, ring) - area.capacity + 1 - start)) if len(data) else 0
         data = data[stale:]
         numbers = np.arange(start + stale + 1, start + stale + 1 + len(data), dtype=np.uint64)
         good = (data["head"] == numbers) & (data["tail"] == numbers)

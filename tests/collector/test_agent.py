@@ -15,9 +15,10 @@ from support import wait_until as until
 from telemetry_service import TelemetryService
 
 from offbeat import records
-from offbeat.collector.agent import _next
+from offbeat.collector.agent import Agent, _next
 from offbeat.collector.ring.place import agent_present
 from offbeat.reducer import expand
+from offbeat.settings import AgentSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -322,6 +323,18 @@ def test_beats_that_were_missed_are_left_out():
     assert _next(10.0, 0.25, 10.1) == 10.25
     assert _next(10.0, 0.25, 10.25) == 10.5
     assert _next(10.0, 0.25, 13.1) == 13.25
+
+
+def test_polls_are_closer_when_something_is_urgent(tmp_path, service):
+    """Where only sums are sent, polls are half as frequent until something is urgent."""
+    options = {"host": "a", "url": service.url, "ring_dir": tmp_path / "rings"}
+    for detail, calm in (("raw", 0.25), ("reduced", 0.5)):
+        agent = Agent(AgentSettings(**options, detail=detail, spool_dir=tmp_path / detail))
+        assert agent._period() == calm
+        agent.readers.collection.urgent = True
+        agent.poll(sample=False)
+        assert agent._period() == 0.25
+        agent.close()
 
 
 def test_unit_file_runs_this_command():

@@ -51,6 +51,10 @@ class Blocks:
         self._pace(ended.stream, seconds)
         held = Operations.joined([self._waiting, ended])
         extra = tuple(np.concatenate(pair) for pair in zip(self._extra, (lateness, transfer), strict=True))
+        ready = self._ready(held, now)
+        self._waiting, later = held.at(~ready), tuple(values[~ready] for values in extra)
+        held, extra = held.at(ready), tuple(values[ready] for values in extra)
+        self._extra = (later[0], later[1])
         if not len(held.seq):
             return records.schema("blocks").empty_table()
         shift = self._shift[held.stream]
@@ -59,8 +63,8 @@ class Blocks:
         held, block, shift = held.at(order), block[order], shift[order]
         extra = tuple(values[order] for values in extra)
         closed = self._closed(held, block, shift, now)
-        self._waiting = held.at(~closed)
-        self._extra = (extra[0][~closed], extra[1][~closed])
+        self._waiting = Operations.joined([self._waiting, held.at(~closed)])
+        self._extra = (np.append(later[0], extra[0][~closed]), np.append(later[1], extra[1][~closed]))
         return self._table(held.at(closed), block[closed], shift[closed], (extra[0][closed], extra[1][closed]), now)
 
     def _pace(self, stream: Ints, seconds: float) -> None:
@@ -75,6 +79,17 @@ class Blocks:
         # A size that swings between two powers of two would cut every block in two.
         far = np.abs(np.log2(np.maximum(self._rate * BLOCK_SECONDS, 1.0)) - self._shift + 0.5) > 0.75
         self._shift = np.where(far, wanted, self._shift).astype(np.int64)
+
+    def _ready(self, held: Operations, now: int) -> Any:
+        """Say which operations are of streams in which a block may be closed; to sort the others is for nothing."""
+        streams = len(self._book.streams)
+        newest, oldest = np.full(streams, -1, np.int64), np.full(streams, np.iinfo(np.int64).max)
+        since = np.full(streams, now)
+        np.maximum.at(newest, held.stream, held.seq)
+        np.minimum.at(oldest, held.stream, held.seq)
+        np.minimum.at(since, held.stream, held.leave)
+        may = ((newest + 1) >> self._shift) > (oldest >> self._shift)
+        return (may | (now - since > PATIENCE_NS))[held.stream]
 
     def _closed(self, held: Operations, block: Ints, shift: Ints, now: int) -> Any:
         starts = _starts(held.stream, block)

@@ -16,10 +16,13 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     Ints = np.ndarray[Any, np.dtype[np.int64]]
 
+SEQS = 1 << 40
+"""More operations than any stream makes; a stream's number times this plus a sequence number names one."""
 NONE = -1
 """What a null becomes: no time, rank or sequence number of a real record is negative."""
 PAIRWISE = ("send", "recv")
 """Operations counted by peer and direction."""
+_MOST_PACKED = 1 << 62
 UNEVEN = ("all_to_all", "gather", "scatter", "send", "recv", "send_recv")
 """Operations whose members have sizes of their own; sizes that may be new each time would fill the memory."""
 
@@ -115,15 +118,18 @@ def read(table: pa.Table, book: Book) -> tuple[Rows, Ints]:
     pairwise = _among(op, ops, PAIRWISE) & (peer != NONE)
     seq = np.where(pairwise, ints(table, "p2p_seq"), ints(table, "seq"))
     enter, leave = times(table)
-    good = (seq >= 0) & (enter > 0) & (rank >= 0) & ~(_among(state, states, ("unknown",)) & (leave > 0))
+    good = (seq >= 0) & (seq < SEQS) & (enter > 0) & (rank >= 0) & ~(_among(state, states, ("unknown",)) & (leave > 0))
     side = np.where(pairwise, op, NONE)
     stream = _streams(table, book, rank, np.where(pairwise, peer, NONE), [side, ops])
     kind = _kinds(table, book, op, ops)
     order = np.nonzero(good)[0]
-    order = order[np.lexsort((seen[order], leave[order] > 0, seq[order], stream[order]))]
+    if (np.diff(seen[order]) < 0).any():
+        order = order[np.argsort(seen[order], kind="stable")]
+    key = (stream[order] * SEQS + seq[order]) * 2 + (leave[order] > 0)
+    place = np.argsort(key, kind="stable")
     last = np.ones(len(order), bool)
-    last[:-1] = (stream[order][1:] != stream[order][:-1]) | (seq[order][1:] != seq[order][:-1])
-    order = order[last]
+    last[:-1] = np.diff(key[place] >> 1) != 0
+    order = order[place[last]]
     found = [values[order] for values in (stream, kind, seq, enter, leave)]
     unknown = np.full(len(order), NONE, np.int64)
     return Rows(Operations._make([*found, unknown]), order, seen[order]), np.nonzero(~good)[0]
@@ -173,16 +179,20 @@ def _numbers(number: Any, *columns: Ints) -> Ints:
     """Call *number* with each distinct tuple of *columns*, once; return its answers row by row."""
     if not len(columns[0]):
         return np.zeros(0, np.int64)
-    order = np.lexsort(columns)
-    changed = np.zeros(len(order), bool)
-    changed[0] = True
+    packed = np.zeros(len(columns[0]), np.int64)
+    room = 1
     for values in columns:
-        changed[1:] |= values[order][1:] != values[order][:-1]
-    distinct = zip(*(values[order][changed].tolist() for values in columns), strict=True)
+        least, most = int(values.min()), int(values.max())
+        if room * (most - least + 1) >= _MOST_PACKED:  # never with what a node makes
+            packed = np.unique(np.stack([packed, values]), axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
+            room = len(packed)
+            continue
+        room *= most - least + 1
+        packed = packed * (most - least + 1) + (values - least)
+    _, first, which = np.unique(packed, return_index=True, return_inverse=True)
+    distinct = zip(*(values[first].tolist() for values in columns), strict=True)
     found = np.array([number(each) for each in distinct], np.int64)
-    out = np.empty(len(order), np.int64)
-    out[order] = found[np.cumsum(changed) - 1]
-    return out
+    return np.asarray(found[which.reshape(-1)], np.int64)
 
 
 def ints(table: pa.Table, name: str) -> Ints:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from offbeat.reducer import edges
 from offbeat.reducer.blocks import Blocks
 from offbeat.reducer.local import Local
-from offbeat.reducer.operations import Book, Operations, read
+from offbeat.reducer.operations import SEQS, Book, Operations, read
 from offbeat.reducer.own import OwnTimes
 from offbeat.reducer.vectors import Vectors
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 FORGET = 20_000
 """Streams, or kinds of operations, after which all is forgotten; restarts of jobs would fill an agent's memory."""
-_SEQS = 1 << 40
-"""More operations than any stream makes; a stream's number times this plus a sequence number names one."""
 
 
 class Reducer:
@@ -42,7 +40,7 @@ class Reducer:
         self._blocks = Blocks(self._book, self._run)
         self._vectors = Vectors(self._book)
         self._open: Ints = np.zeros(0, np.int64)
-        """Operations under way when last seen: stream times `_SEQS` plus sequence number, sorted."""
+        """Operations under way when last seen: stream times `SEQS` plus sequence number, sorted."""
         self._own_of_open: Ints = np.zeros(0, np.int64)
 
     def reduce(self, tables: Mapping[str, pa.Table], now: int) -> dict[str, pa.Table]:
@@ -78,7 +76,7 @@ class Reducer:
         """Return the operations that have ended, their own times filled in, and the rows to be sent as they are."""
         rows, odd = read(table, self._book)
         ops = rows.operations
-        key = ops.stream * _SEQS + ops.seq  # in order, as `read` returns them
+        key = ops.stream * SEQS + ops.seq  # in order, as `read` returns them
         known, place = _find(self._open, key)
         own = np.full(len(key), -1, np.int64)
         own[known] = self._own_of_open[place[known]]
