@@ -240,6 +240,13 @@ class Outbox:
             del self._unwritten[key]
             self._unwritten_bytes -= entry.size
 
+    def _give_up(self, key: Key) -> None:
+        """Let go of a batch; where no later one would tell of it, an empty one takes its number."""
+        if self._last_of_earlier(key):
+            self._replace(key)
+        else:
+            self._remove(key)
+
     def _replace(self, key: Key) -> None:
         """Put an empty batch in the place of one that is given up."""
         self._forget(key)
@@ -279,10 +286,7 @@ class Outbox:
         self.counts["dropped"] += 1
         self.counts["dropped_bytes"] += self._entries[key].size
         self.counts["dropping"] += 1
-        if self._last_of_earlier(key):
-            self._replace(key)
-        else:
-            self._remove(key)
+        self._give_up(key)
         if self.counts["dropping"] == 1:
             _log.error("the spool is full: the oldest batches are dropped", dropped_before=self.counts["dropped"] - 1)
 
@@ -293,7 +297,7 @@ class Outbox:
         except DamagedError as error:
             with self._changed:
                 if key in self._entries:
-                    self._remove(key)
+                    self._give_up(key)
                     self.counts["damaged"] += 1
                     _log.warning("a batch in the spool cannot be read", why=str(error))
             return None
