@@ -237,6 +237,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         _f("shift!", _I16, "a block is 2^shift sequence numbers; parts of one block merge by addition"),
         _f("block!", _I64, "its number: sequence number >> shift"),
         _f("n!", _I64, "transfers that ended"),
+        _f("last_seq", _I64, "the largest sequence number among them; merges by the largest"),
         _f("nbytes", _I64, "bytes moved"),
         _f("wire_sum", _I64, "time on the wire, ns, summed"),
         _f("wire_sum2", _F64, "squares of it, square microseconds, summed"),

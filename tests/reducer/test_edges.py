@@ -34,6 +34,9 @@ def test_sums_are_those_of_all(calls):
     whole = [expand(table) for table in found]
     assert sum(pc.sum(table["nbytes"]).as_py() for table in whole) == sum(n for _, n in wanted.values())
     assert sum(pc.sum(table["wire_ns"]).as_py() for table in whole) == sum(10 * n for _, n in wanted.values())
+    ended = {seq for drawn in calls for seq, _, _, done in drawn if done}
+    assert {seq for table in whole for seq in table["seq"].to_pylist()} <= ended
+    assert max((seq for table in whole for seq in table["seq"].to_pylist()), default=-1) == max(ended, default=-1)
     sums = {}
     for row in pa.concat_tables(found).to_pylist() if found else []:
         assert row["wire_sum"] == 10 * row["nbytes"]

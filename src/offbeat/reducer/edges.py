@@ -37,11 +37,13 @@ def reduce(transfers: pa.Table, now: int, run: int) -> tuple[pa.Table, pa.Table]
     done = done.append_column("wire_us2", pc.power(pc.divide(wire, 1e3), 2.0))
     sums = [(name, "sum") for name in ("nbytes", "wire_ns", "wire_us2", "credit_wait_ns", "gpu_wait_ns")]
     most = [(name, "max") for name in ("wire_ns", "ended_at", *_COUNTERS)]
-    found = done.group_by(list(_KEYS)).aggregate([*sums, *most, ("seq", "count"), ("started_at", "min")])
+    seq = [("seq", "count"), ("seq", "max")]
+    found = done.group_by(list(_KEYS)).aggregate([*sums, *most, *seq, ("started_at", "min")])
     rows = found.num_rows
     columns: dict[str, Any] = {name: found.column(name) for name in _KEYS} | {
         "shift": np.full(rows, SHIFT),
         "n": found.column("seq_count"),
+        "last_seq": found.column("seq_max"),
         "nbytes": found.column("nbytes_sum"),
         "wire_sum": found.column("wire_ns_sum"),
         "wire_sum2": found.column("wire_us2_sum"),
@@ -58,10 +60,10 @@ def reduce(transfers: pa.Table, now: int, run: int) -> tuple[pa.Table, pa.Table]
 
 
 def expand(blocks: pa.Table) -> pa.Table:
-    """Return each of *blocks* as one transfer, of all their bytes and times, that ended with the last of them."""
-    seq = pc.shift_left_checked(blocks.column("block"), pc.cast(blocks.column("shift"), pa.int64()))
+    """Return each of *blocks* as one transfer, of all their bytes and times: the last of them, and ended with it."""
+    begins = pc.shift_left(blocks.column("block"), pc.cast(blocks.column("shift"), pa.int64()))
     columns = {name: blocks.column(name) for name in (*_KEYS[:-1], "nbytes", *_COUNTERS)} | {
-        "seq": seq,
+        "seq": pc.coalesce(blocks.column("last_seq"), begins),
         "count": pc.cast(pc.min_element_wise(blocks.column("n"), (1 << 31) - 1), pa.int32()),
         "started_at": blocks.column("first_started_at"),
         "ended_at": blocks.column("last_ended_at"),
