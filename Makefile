@@ -78,5 +78,5 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.developer: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "==> Offbeat with the service, torch and the tools of its developers into $(VENV); a few minutes, once"
-	@$(PIP) -e '.[test,lint,docs]'
+	@URLLIB3_NO_OVERRIDE=1 $(PIP) --no-binary urllib3-future -e '.[test,lint,docs,grafana]'
 	@touch $@ $(VENV)/.demo

@@ -17,6 +17,7 @@ from offbeat.api import (
     session,
     stream,
     telemetry,
+    timeline,
     tokens,
     web,
     webhooks,
@@ -78,7 +79,7 @@ def build() -> FastAPI:
     app.add_middleware(Surround)
     api = APIRouter(prefix=PREFIX)
     # The stream comes before /incidents/{id}, which would take its name for an id.
-    for resource in (telemetry, jobs, stream, incidents, nodes, orders, webhooks, tokens, session):
+    for resource in (telemetry, jobs, timeline, stream, incidents, nodes, orders, webhooks, tokens, session):
         api.include_router(resource.router)
     app.include_router(api)
     app.include_router(operations.router)

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
+from offbeat.api import history as lives
 from offbeat.api.access import Operator, Viewer
 from offbeat.api.idempotency import RunOnce
 from offbeat.api.paging import Cursor, Limit
-from offbeat.api.schemas import Incident, Items
+from offbeat.api.schemas import Accuracy, Incident, Items, Step
 from offbeat.api.state import Shared, State
 from offbeat.model import FaultClass, IncidentState
 from offbeat.store import Incident as Row
@@ -70,6 +71,24 @@ def get_incident(state: Shared, _: Viewer, id: IncidentId) -> dict[str, Any]:  #
     if row is None:
         raise NotFoundError(f"there is no incident {id!r}")
     return row.to_dict()
+
+
+@router.get("/incidents/{id}/history", summary="Tell an incident's history")
+def history(state: Shared, _: Viewer, id: IncidentId) -> Items[Step]:  # noqa: A002 - the path's own word
+    """Tell what changed when: opened, changed, acknowledged, ended, judged; oldest first, the last 200 changes."""
+    incidents = state.store.incidents
+    row = incidents.get(id)
+    if row is None:
+        raise NotFoundError(f"there is no incident {id!r}")
+    told = lives.steps(row, incidents.history(id), incidents.feedbacks(id))
+    return Items(items=[Step(**step) for step in told])
+
+
+@router.get("/accuracy", response_model=Items[Accuracy], summary="Tell how often findings were right")
+def accuracy(state: Shared, _: Viewer) -> dict[str, Any]:
+    """Tell for each class that people judged how many of its incidents they called right, and how many wrong."""
+    rows = state.store.incidents.accuracy()
+    return {"items": [{"class": row.fault, "right": row.right, "wrong": row.wrong} for row in rows]}
 
 
 @router.post("/incidents/{id}/acknowledge", response_model=Incident, summary="Say that somebody looks after it")

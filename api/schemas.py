@@ -153,6 +153,23 @@ class Incident(BaseModel):
     finding: Finding
 
 
+class Step(BaseModel):
+    """One step of an incident's life."""
+
+    at: int
+    kind: str = Field(description="opened, changed, acknowledged, recovering, recovered, resolved or feedback")
+    who: str | None = Field(description="id of the token, null where nobody did it")
+    text: str
+
+
+class Accuracy(BaseModel):
+    """How often people called findings of a class right."""
+
+    fault: FaultClass = Field(alias="class")
+    right: int
+    wrong: int
+
+
 class Node(BaseModel):
     """A host as its agent last described it."""
 

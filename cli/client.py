@@ -14,10 +14,14 @@ from offbeat.cli.options import given, load
 from offbeat.settings import ClientSettings, ServiceSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import typer
 
 TIMEOUT_SECONDS = 10.0
 """How long the service may take to answer; without it a hung service hangs the terminal."""
+FILE_SECONDS = 60.0
+"""The same for files, which the service has to make first."""
 PAGES = 20
 """Pages of a list that are read at most; without it a service of many years' incidents is read out whole."""
 
@@ -78,13 +82,26 @@ class Client:
         """Return the JSON at *path* outside the API, such as /readyz, whatever its status."""
         return self._call("GET", path, any_status=True)
 
+    def file(self, path: str, **query: Any) -> tuple[bytes, Mapping[str, str]]:
+        """Return the content and the headers of the file at *path* below /api/v1."""
+        params = {k: v for k, v in query.items() if v is not None}
+        answer = self._request("GET", f"/api/v1{path}", params=params, timeout=FILE_SECONDS)
+        if not answer.is_success:
+            self._json(answer)
+        return answer.content, answer.headers
+
     def _call(self, method: str, path: str, *, any_status: bool = False, **arguments: Any) -> dict[str, Any]:
+        return self._json(self._request(method, path, **arguments), any_status=any_status)
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
         try:
-            answer = self._http.request(method, path, **arguments)
+            return self._http.request(method, path, **arguments)
         except httpx2.TimeoutException:
             raise CliError(f"{self.url} did not answer within {TIMEOUT_SECONDS:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise CliError(f"cannot reach {self.url}: {error}; is 'offbeat up' running?") from None
+
+    def _json(self, answer: httpx2.Response, *, any_status: bool = False) -> dict[str, Any]:
         if answer.status_code == 204:
             return {}
         try:

@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from offbeat.analyzer.postmortem import wording
+from offbeat.faults import ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ def _finding(finding: Finding) -> Iterator[str]:
         detected = f", detected {wording.clock(finding.detected_at)}" if finding.detected_at else ""
         ended = f", ended {wording.clock(finding.ended_at)}" if finding.ended_at else ""
         yield from _wrap(f"Since {wording.clock(finding.started_at)}{detected}{ended}.", "  ")
-    action = str(finding.advice.action).replace("_", " ")
+    action = ACTIONS[finding.advice.action]
     yield from _wrap(f"Advice: {action}; {finding.advice.why}. Confidence {finding.confidence:.0%}.", "  ")
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from offbeat.cli import render
+from offbeat.cli import incident_text, render
 from offbeat.cli.client import Client, connect, segment
 from offbeat.cli.options import DryRun, Form, Output, Token, Url, given
-from offbeat.wording import culprits, duration
+from offbeat.wording import culprits
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 
@@ -46,10 +45,32 @@ def show(context: typer.Context, id: Id, url: Url = None, token: Token = None, o
     """Show an incident: who, since when, what to do, and why Offbeat says so."""
     with connect(context, url, token) as client:
         found = client.get(f"/incidents/{segment(id)}")
+        history = client.get(f"/incidents/{segment(id)}/history")["items"]
     if given(context, "output", output) is Form.JSON:
-        render.print_json("offbeat.incident/1", {"incident": found})
+        render.print_json("offbeat.incident/1", {"incident": found, "history": history})
         return
-    _show(found)
+    render.console().print(incident_text.incident(found, history))
+
+
+@app.command()
+def accuracy(context: typer.Context, url: Url = None, token: Token = None, output: Output = None) -> None:
+    """Say how often findings were right, as far as people said so with `feedback`."""
+    with connect(context, url, token) as client:
+        items = client.items("/accuracy")
+    if given(context, "output", output) is Form.JSON:
+        render.print_json("offbeat.accuracy/1", {"items": items})
+        return
+    rows = (
+        (
+            item["class"],
+            str(item["right"]),
+            str(item["wrong"]),
+            f"{item['right'] / (item['right'] + item['wrong']):.0%}",
+        )
+        for item in items
+    )
+    heads = ("CLASS", "RIGHT>", "WRONG>", "SHARE RIGHT>")
+    render.console().print(render.table(heads, rows) if items else "Nobody has judged a finding yet.")
 
 
 @app.command()
@@ -93,6 +114,10 @@ def feedback(
             client.post(f"/incidents/{segment(id)}/feedback", {"right": right, "note": note})
 
 
+def _share(judged: dict[str, Any]) -> str:
+    return f"{judged['right'] / (judged['right'] + judged['wrong']):.0%}"
+
+
 def incident_table(items: list[dict[str, Any]]) -> Table:
     """Return incidents as a table."""
     rows = (
@@ -113,43 +138,3 @@ def _would(verb: str, client: Client, id_: str) -> bool:
     found = client.get(f"/incidents/{segment(id_)}")
     typer.echo(f"would {verb} {found['id']}: {found['class']}, {culprits(found['finding'])}, job {found['job']}")
     return True
-
-
-def _show(found: dict[str, Any]) -> None:
-    finding = found["finding"]
-    console = render.console()
-    console.print(Text(finding["summary"], style=render.word(found["severity"]).style))
-    console.print()
-    started, ended = finding["started_at"], found["ended_at"]
-    pairs: list[tuple[str, RenderableType]] = [
-        ("what", f"{found['class']} ({found['severity']})"),
-        ("who", render.plain(culprits(finding))),
-        ("job", render.plain(f"{found['job']}, attempt {found['attempt']}")),
-        ("state", render.word(found["state"])),
-        ("began", render.since(started)),
-        ("noticed", _after(started, found["detected_at"])),
-        ("confidence", f"{finding['confidence']:.0%}"),
-    ]
-    if finding["slowdown"] is not None:
-        pairs.append(("slowdown", f"{finding['slowdown']:.2f} x"))
-    if finding["victims"]["ranks"]:
-        pairs.append(("victims", f"ranks {', '.join(map(str, finding['victims']['ranks']))}"))
-    if found["acknowledged_by"]:
-        pairs.append(("acknowledged", f"by {found['acknowledged_by']}, {render.since(found['acknowledged_at'])}"))
-    if ended is not None:
-        by = f" by {found['resolved_by']}" if found["resolved_by"] else ""
-        pairs.append(
-            ("ended", render.plain(f"{render.since(ended)}{by}: {found['resolved_why'] or 'no reason given'}"))
-        )
-    pairs.append(("advice", render.plain(f"{finding['advice']['action']}: {finding['advice']['why']}")))
-    console.print(render.facts(pairs))
-    console.print()
-    console.print("Evidence")
-    for item in finding["evidence"]:
-        console.print(render.facts([(" *", render.plain(item["text"]))]))
-
-
-def _after(started: int | None, detected: int | None) -> str:
-    if started is None or detected is None:
-        return "-"
-    return f"{duration(max(0, detected - started) / 1e9)} after it began"

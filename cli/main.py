@@ -37,6 +37,8 @@ COMMANDS = {
     "jobs": "List jobs, or show one.",
     "incidents": "List incidents, show one, acknowledge, resolve or judge it.",
     "nodes": "List hosts, or show one.",
+    "export": "Write a stretch of a job as a trace for Perfetto.",
+    "grafana": "Bring the dashboards to Grafana.",
     "webhook": "Send alerts elsewhere: add, list, remove.",
     "token": "Let agents and people in: create, list, revoke.",
     "nccl": "The recorder for NCCL jobs: build it, find it, try it.",
@@ -76,7 +78,7 @@ def load(name: str) -> Any:
         missing = (error.name or "").partition(".")[0]
         if missing in {"", "offbeat"}:
             raise
-        extra = "demo" if missing == "torch" else "service"
+        extra = {"torch": "demo", "grafana_client": "grafana"}.get(missing, "service")
         raise CliError(
             f"'offbeat {name}' needs {missing}, which is not installed: pip install 'offbeat[{extra}]'"
         ) from None

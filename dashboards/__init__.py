@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from offbeat import faults
+
 WEB = Path(__file__).parent / "web"
 """Files to serve at `/` (`index.html` is the page); all addresses inside are relative, none leaves the service."""
+
+SHARED = {"faults.json": faults.FILE}
+"""Files served beside those of `WEB` that other rooms read too: one table, not a copy of it."""
+
+GRAFANA = Path(__file__).parent / "grafana"
+"""Dashboards for Grafana as JSON models, written by packaging/generate_grafana.py."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from offbeat import metrics, records, settings
+from offbeat import faults, metrics, records, settings
 from offbeat.api.app import build
 from offbeat.cli.main import COMMANDS, load
-from offbeat.model import Action, FaultClass, IncidentState, Severity
+from offbeat.model import IncidentState, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,39 +26,29 @@ _FAULT = re.compile(r"FaultClass\.([A-Z_]+)")
 
 
 def fault_classes() -> str:
-    """Return the page of fault classes: what each means (from its runbook), and whether this version names it."""
-    named, rows = _named(), []
-    for fault in FaultClass:
-        page, meaning = runbook(fault)
-        rows.append(
-            (f"[`{fault}`](../runbook/{page}#{anchor(fault)})", meaning, "yes" if fault.name in named else "not yet")
+    """Return the page of fault classes: what each means, what to do, and whether this version names it."""
+    named = _named()
+    rows = [
+        (
+            f"[`{fault}`](../runbook/{words.runbook}.md#{words.anchor})",
+            words.title,
+            words.meaning,
+            words.advice,
+            "yes" if fault.name in named else "not yet",
         )
+        for fault, words in faults.FAULTS.items()
+    ]
     words = "\n".join(
         f"* {title}: {', '.join(f'`{word}`' for word in kind)}"
-        for title, kind in (("Severity", Severity), ("Advice", Action), ("State of an incident", IncidentState))
+        for title, kind in (("Severity", Severity), ("State of an incident", IncidentState))
     )
+    advice = "".join(f"* `{action}`: {words}.\n" for action, words in faults.ACTIONS.items())
     return (
         "# Fault classes\n\nOne closed list, used in findings, incidents, alerts, metrics and on the dashboard. "
         "The last column says whether a rule of this version can name it.\n\n"
-        + _table(("class", "what it means", "named by this version"), rows)
-        + f"\nOther closed lists of a finding:\n\n{words}\n"
+        + _table(("class", "title", "what it means", "what to do", "named by this version"), rows)
+        + f"\nOther closed lists of a finding:\n\n{words}\n\nIts advice:\n\n{advice}"
     )
-
-
-def runbook(fault: FaultClass) -> tuple[str, str]:
-    """Return the runbook page that has a section on *fault*, and the first paragraph of that section."""
-    for page in sorted((DOCS / "runbook").glob("*.md")):
-        found = re.search(
-            rf"^## {re.escape(fault)}\n+(.+?)\n\n", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-        )
-        if found:
-            return page.name, " ".join(found[1].split())
-    raise SystemExit(f"no runbook section for {fault}")
-
-
-def anchor(heading: str) -> str:
-    """Return the anchor of a heading, as Markdown renderers make it."""
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def _named() -> set[str]:

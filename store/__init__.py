@@ -16,6 +16,7 @@ from offbeat.store.errors import (
 )
 from offbeat.store.leases import Lease
 from offbeat.store.rows import (
+    Accuracy,
     AuditRow,
     Beat,
     Conflict,
@@ -40,6 +41,7 @@ from offbeat.store.rows import (
 from offbeat.store.store import Ledgers, Store, open_store
 
 __all__ = [
+    "Accuracy",
     "AuditRow",
     "Beat",
     "Bus",

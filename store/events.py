@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from offbeat.store.engine import Database
 
 _NAME = "incident_events"
+_SHOWN = (IncidentEvents.seq, IncidentEvents.at, IncidentEvents.kind, IncidentEvents.incident)
 
 
 class Log:
@@ -34,14 +35,21 @@ class Log:
         """Add an event."""
         self._last += 1
         values = {"seq": self._last, "at": self._at, "kind": kind, "incident": incident.to_dict()}
+        values["incident_id"] = incident.id
         self.connection.execute(sa.insert(IncidentEvents).values(values))
         self.connection.execute(sa.update(Counters).where(Counters.name == _NAME).values(value=self._last))
 
 
 def since(connection: sa.Connection, cursor: int, limit: int) -> tuple[IncidentEvent, ...]:
     """Return up to *limit* events after number *cursor*."""
-    query = sa.select(IncidentEvents).where(IncidentEvents.seq > cursor).order_by(IncidentEvents.seq).limit(limit)
+    query = sa.select(*_SHOWN).where(IncidentEvents.seq > cursor).order_by(IncidentEvents.seq).limit(limit)
     return tuple(IncidentEvent(**row._asdict()) for row in connection.execute(query))
+
+
+def of(connection: sa.Connection, id_: str, limit: int) -> tuple[IncidentEvent, ...]:
+    """Return the last *limit* events of the incident *id_*, oldest first; those of before `expire` are gone."""
+    query = sa.select(*_SHOWN).where(IncidentEvents.incident_id == id_).order_by(IncidentEvents.seq.desc()).limit(limit)
+    return tuple(IncidentEvent(**row._asdict()) for row in connection.execute(query))[::-1]
 
 
 def last(connection: sa.Connection) -> int:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from offbeat.model import Finding, IncidentState
-from offbeat.store import audit, cursors, events, webhooks
+from offbeat.store import audit, cursors, events, judgements, webhooks
 from offbeat.store.errors import NotFoundError, StateError
 from offbeat.store.plain import plain
-from offbeat.store.rows import Feedback, Incident, IncidentEvent, Page
-from offbeat.store.tables import Feedbacks, Incidents
+from offbeat.store.rows import Accuracy, Feedback, Incident, IncidentEvent, Page
+from offbeat.store.tables import Incidents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -158,7 +158,7 @@ class IncidentStore:
             return self._write(log, replace(incident, **changes), str(state), at)
 
     def feedback(self, id_: str, right: bool, note: str, who: str) -> Feedback:
-        """Note that *who* says whether the finding was right.
+        """Note that *who* says whether the finding was right; of one incident the last word counts.
 
         Raises:
             NotFoundError: There is no such incident.
@@ -166,18 +166,23 @@ class IncidentStore:
         said = Feedback(id_, self._clock(), right, plain(note), who)
         with self._database.write() as connection:
             self._row(connection, id_)
-            connection.execute(
-                sa.insert(Feedbacks).values(incident_id=id_, at=said.at, right=right, note=said.note, who=who)
-            )
-            audit.note(connection, said.at, who, "incident.feedback", {"incident": id_, "right": right})
+            judgements.add(connection, said)
         return said
 
     def feedbacks(self, id_: str) -> tuple[Feedback, ...]:
         """Return what was said of the incident *id_*, oldest first."""
-        query = sa.select(Feedbacks).where(Feedbacks.incident_id == id_).order_by(Feedbacks.id)
         with self._database.read() as connection:
-            rows = connection.execute(query)
-            return tuple(Feedback(row.incident_id, row.at, row.right, row.note, row.who) for row in rows)
+            return judgements.of(connection, id_)
+
+    def accuracy(self) -> tuple[Accuracy, ...]:
+        """Return how often findings of each class were right, as far as people said so."""
+        with self._database.read() as connection:
+            return judgements.accuracy(connection)
+
+    def history(self, id_: str, limit: int = 200) -> tuple[IncidentEvent, ...]:
+        """Return the last *limit* changes of the incident *id_*, oldest first; `expire` forgets the oldest."""
+        with self._database.read() as connection:
+            return events.of(connection, id_, limit)
 
     def events_since(self, cursor: int, limit: int = 100) -> tuple[IncidentEvent, ...]:
         """Return changes after the one numbered *cursor*, oldest first; 0 is before the first."""

@@ -230,6 +230,15 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How many incidents of a class people called right, and how many wrong."""
+
+    fault: str
+    right: int
+    wrong: int
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """A place that is told of incidents: `kind` is offbeat, alertmanager, slack or pagerduty."""
 

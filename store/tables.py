@@ -245,10 +245,12 @@ class IncidentEvents(Base):
     """Every change of every incident, in the order of `seq`."""
 
     __tablename__ = "incident_events"
+    __table_args__ = (Index("ix_incident_events_incident_id_seq", "incident_id", "seq"),)
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[int]
     kind: Mapped[str] = mapped_column(Name(16))
     incident: Mapped[dict[str, Any]]
+    incident_id: Mapped[str | None] = mapped_column(Name(64))
 
 
 class Feedbacks(Base):

@@ -23,7 +23,13 @@ TOKEN = "obt_operator_of_the_tests"
 CODE = "one-time-code"
 soon = functools.partial(wait_until, timeout=30.0)
 """`wait_until` with the patience that a browser on a busy machine needs."""
-TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+}
 
 
 def now_ns():
@@ -77,6 +83,7 @@ def incident(id_, job="resnet", state="open", value=None, **more):
         "detected_at": value.detected_at,
         "ended_at": None,
         "acknowledged_by": None,
+        "revision": 1,
         "finding": value.to_dict(),
     } | more
 
@@ -153,6 +160,8 @@ class MockService:
         self.codes = {CODE}
         self.streams: list[queue.Queue] = []
         self.feedback: list[tuple[str, dict]] = []
+        self.histories: dict[str, list[dict]] = {}
+        self.accuracy: list[dict] = []
         self.accepting = True
         service = self
 
@@ -229,9 +238,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.problem(403, "role viewer may not")
             return
         found = self.mock.incidents[id_]
+        self.mock.feedback.append((verb, body))
+        if verb == "feedback":
+            self.json({"incident": id_, "at": now_ns(), "note": "", "who": "operator of the tests"} | body)
+            return
         if verb == "acknowledge":
             found |= {"state": "acknowledged", "acknowledged_by": "operator of the tests"}
-        self.mock.feedback.append((verb, body))
+        else:
+            found |= {"state": "resolved", "ended_at": now_ns(), "resolved_by": "operator of the tests"}
+        found["revision"] = found.get("revision", 1) + 1
         self.json(found)
 
     def allowed(self):
@@ -253,16 +268,27 @@ class _Handler(BaseHTTPRequestHandler):
                 self.json({"items": [point for point in self.mock.jobs[id_].beats if since <= point["at"] <= until]})
             case ["jobs", id_, "lateness"]:
                 self.reply(200, self.mock.jobs[id_].lateness(since, until), "application/octet-stream")
-            case ["incidents"]:
-                wanted = query.get("state", [])
-                items = [i for i in self.mock.incidents.values() if not wanted or i["state"] in wanted]
-                self.json({"items": items, "next": None})
-            case ["incidents", "stream"]:
-                self.stream()
-            case ["incidents", id_]:
-                self.json(self.mock.incidents[id_])
+            case ["incidents", *rest]:
+                self.read_incidents(rest, query)
+            case ["accuracy"]:
+                self.json({"items": self.mock.accuracy, "next": None})
             case ["nodes"]:
                 self.json({"items": self.mock.nodes, "next": None})
+            case _:
+                self.problem(404, "not found")
+
+    def read_incidents(self, parts, query):
+        match parts:
+            case []:
+                wanted, fault = query.get("state", []), query.get("class", [None])[0]
+                items = [i for i in self.mock.incidents.values() if not wanted or i["state"] in wanted]
+                self.json({"items": [i for i in items if fault in {None, i["class"]}], "next": None})
+            case ["stream"]:
+                self.stream()
+            case [id_] if id_ in self.mock.incidents:
+                self.json(self.mock.incidents[id_])
+            case [id_, "history"]:
+                self.json({"items": self.mock.histories.get(id_, []), "next": None})
             case _:
                 self.problem(404, "not found")
 
@@ -291,8 +317,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.mock.streams.remove(events)
 
     def file(self, path):
-        target = dashboards.WEB / (path.lstrip("/") or "index.html")
-        if dashboards.WEB.resolve() not in target.resolve().parents or not target.is_file():
+        name = path.lstrip("/") or "index.html"
+        target = dashboards.SHARED.get(name, dashboards.WEB / name)
+        inside = name in dashboards.SHARED or dashboards.WEB.resolve() in target.resolve().parents
+        if not inside or not target.is_file():
             self.problem(404, "not found")
             return
         self.reply(200, target.read_bytes(), TYPES[target.suffix], dashboards.HEADERS)

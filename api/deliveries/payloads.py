@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from offbeat.faults import ACTIONS, headline, runbook
+from offbeat.model import Action
 from offbeat.wording import culprits
 
 if TYPE_CHECKING:
@@ -35,24 +37,39 @@ def build(delivery: Delivery, public_url: str) -> dict[str, Any]:
         delivery: What is owed, and to whom.
         public_url: How people reach the dashboard; empty when nobody said.
     """
-    incident = delivery.incident
-    link = f"{public_url.rstrip('/')}/#incident={quote(incident['id'], safe='')}" if public_url else ""
-    ended = delivery.kind == "resolved"
-    return _FORMS[Kind(delivery.webhook.kind)](delivery, incident, link, ended)
+    base = f"{public_url.rstrip('/')}/" if public_url else ""
+    return _FORMS[Kind(delivery.webhook.kind)](delivery, _Words(delivery, base))
 
 
-def _offbeat(delivery: Delivery, incident: dict[str, Any], link: str, _: bool) -> dict[str, Any]:
+class _Words:
+    """What every form says of an incident; the links are empty when nobody said how people reach the dashboard."""
+
+    def __init__(self, delivery: Delivery, base: str) -> None:
+        self.incident = delivery.incident
+        self.finding = self.incident["finding"]
+        self.ended = delivery.kind == "resolved"
+        self.who = culprits(self.finding)
+        self.headline = headline(self.incident["class"], self.incident["job"], self.who)
+        self.link = f"{base}#/incidents/{quote(self.incident['id'], safe='')}" if base else ""
+        self.runbook = base + runbook(self.incident["class"]) if base else ""
+        advice = self.finding["advice"]
+        self.advice = f"{ACTIONS[Action(advice['action'])]}: {advice['why']}"
+
+
+def _offbeat(delivery: Delivery, words: _Words) -> dict[str, Any]:
     return {
         "schema": "offbeat.incident/1",
         "type": f"incident.{delivery.kind}",
         "timestamp": delivery.created_at,
-        "url": link or None,
-        "data": incident,
+        "url": words.link or None,
+        "headline": words.headline,
+        "runbook_url": words.runbook or None,
+        "data": words.incident,
     }
 
 
-def _alertmanager(_: Delivery, incident: dict[str, Any], link: str, ended: bool) -> dict[str, Any]:
-    finding = incident["finding"]
+def _alertmanager(_: Delivery, words: _Words) -> dict[str, Any]:
+    incident, finding = words.incident, words.finding
     labels = {
         "alertname": "Offbeat" + "".join(word.title() for word in incident["class"].replace("_", ".").split(".")),
         "class": incident["class"],
@@ -62,12 +79,15 @@ def _alertmanager(_: Delivery, incident: dict[str, Any], link: str, ended: bool)
         "incident": incident["id"],
     }
     annotations = {
+        "title": words.headline,
         "summary": finding["summary"],
         "description": "\n".join(item["text"] for item in finding["evidence"]),
-        "culprits": culprits(finding),
-        "advice": f"{finding['advice']['action']}: {finding['advice']['why']}",
+        "culprits": words.who,
+        "advice": words.advice,
     }
-    status = "resolved" if ended else "firing"
+    if words.runbook:
+        annotations["runbook_url"] = words.runbook
+    status = "resolved" if words.ended else "firing"
     group = {"alertname": labels["alertname"], "job": labels["job"]}
     return {
         "version": "4",
@@ -78,51 +98,53 @@ def _alertmanager(_: Delivery, incident: dict[str, Any], link: str, ended: bool)
         "groupLabels": group,
         "commonLabels": labels,
         "commonAnnotations": annotations,
-        "externalURL": link,
+        "externalURL": words.link,
         "alerts": [
             {
                 "status": status,
                 "labels": labels,
                 "annotations": annotations,
                 "startsAt": _time(incident["opened_at"]),
-                "endsAt": _time(incident["ended_at"]) if ended else _NEVER,
-                "generatorURL": link,
+                "endsAt": _time(incident["ended_at"]) if words.ended else _NEVER,
+                "generatorURL": words.link,
                 "fingerprint": hashlib.sha256(incident["id"].encode()).hexdigest()[:16],
             }
         ],
     }
 
 
-def _slack(_: Delivery, incident: dict[str, Any], link: str, ended: bool) -> dict[str, Any]:
-    finding = incident["finding"]
-    sign = ":white_check_mark: ended" if ended else f"{_COLOURS.get(incident['severity'], '')} {incident['severity']}"
+def _slack(_: Delivery, words: _Words) -> dict[str, Any]:
+    severity = words.incident["severity"]
+    sign = ":white_check_mark: ended" if words.ended else f"{_COLOURS.get(severity, '')} {severity}"
+    title = f"{sign}: {_escape(words.headline)}"
     lines = [
-        f"*{sign}: {_escape(incident['class'])}* in job {_escape(incident['job'])}",
-        _escape(finding["summary"]),
-        f"Culprits: {_escape(culprits(finding))}",
-        f"Advice: {_escape(finding['advice']['action'])}. {_escape(finding['advice']['why'])}",
+        f"*{title}*",
+        _escape(words.finding["summary"]),
+        f"Class: {_escape(words.incident['class'])}",
+        f"Culprits: {_escape(words.who)}",
+        f"Advice: {_escape(words.advice)}",
     ]
-    if link:
-        lines.append(f"<{link}|Open in the dashboard>")
+    if words.link:
+        lines.append(f"<{words.link}|Open in the dashboard> · <{words.runbook}|Runbook>")
     text = "\n".join(lines)
     section = {"type": "section", "text": {"type": "mrkdwn", "text": text[:3000]}}
-    return {"text": f"{sign}: {_escape(finding['summary'])}", "blocks": [section]}
+    return {"text": title, "blocks": [section]}
 
 
-def _pagerduty(delivery: Delivery, incident: dict[str, Any], link: str, ended: bool) -> dict[str, Any]:
-    finding = incident["finding"]
+def _pagerduty(delivery: Delivery, words: _Words) -> dict[str, Any]:
+    incident, finding = words.incident, words.finding
     hosts = finding["culprits"]["hosts"]
     body: dict[str, Any] = {
         "routing_key": delivery.secret,
-        "event_action": "resolve" if ended else "trigger",
+        "event_action": "resolve" if words.ended else "trigger",
         "dedup_key": incident["id"],
         "client": "Offbeat",
         "payload": {
-            "summary": f"{incident['class']}: {finding['summary']}"[:PAGERDUTY_SUMMARY],
+            "summary": f"{words.headline}. {finding['summary']}"[:PAGERDUTY_SUMMARY],
             "source": hosts[0] if hosts else incident["job"],
             "severity": incident["severity"],
             "timestamp": _time(incident["opened_at"]),
-            "component": culprits(finding),
+            "component": words.who,
             "group": incident["job"],
             "class": incident["class"],
             "custom_details": {
@@ -133,9 +155,9 @@ def _pagerduty(delivery: Delivery, incident: dict[str, Any], link: str, ended: b
             },
         },
     }
-    if link:
-        body["client_url"] = link
-        body["links"] = [{"href": link, "text": "Dashboard"}]
+    if words.link:
+        body["client_url"] = words.link
+        body["links"] = [{"href": words.link, "text": "Dashboard"}, {"href": words.runbook, "text": "Runbook"}]
     return body
 
 

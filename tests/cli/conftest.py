@@ -6,6 +6,7 @@ import pytest
 from command import Cli, Up
 from findings import finding, put_job
 
+from offbeat.model import Evidence
 from offbeat.settings import ServiceSettings
 from offbeat.store import open_store
 
@@ -23,7 +24,8 @@ def up(tmp_path_factory):
     with open_store(ServiceSettings(data_dir=directory)) as store:
         now = time.time_ns()
         put_job(store, now=now)
-        store.incidents.apply(finding(), now)
+        own = Evidence("own_time", "Own time of rank 5 is 142 ms.", {"rank": 5, "before_ms": 93.2, "now_ms": 142.4})
+        store.incidents.apply(finding(evidence=(own,)), now)
         for host, ranks in (("node0", range(4)), ("node1", range(4, 8))):
             store.nodes.seen(host, now, 1, ["10.0.0.1"], list(ranks), job="train")
     running = Up(directory)

@@ -70,6 +70,8 @@ def test_an_incident_shows_its_evidence(offbeat):
     done = offbeat("incidents", "show", incident["id"])
     for words in ("Rank 5 on node1", "8 s after it began", "97%", "inspect", "Own time of rank 5 is 142 ms"):
         assert words in done.stdout
+    assert re.search(r"before +#+ +93 ms\n +now +#{24} +142 ms", done.stdout)
+    assert "opened as warning: rank 5, host node1" in done.stdout
     assert "No incidents" in offbeat("incidents", "--job", "other").stdout
 
 
@@ -146,3 +148,25 @@ def test_doctor_says_what_is_there(cli, tmp_path):
     assert checks["service"]["state"] == "ok"
     assert all(check["adds"] for check in checks.values())
     assert done.returncode == (1 if any(check["state"] == "wrong" for check in checks.values()) else 0)
+
+
+def test_a_timeline_is_exported(offbeat, tmp_path):
+    """`export --perfetto` writes a trace of a job or around an incident, and says where to open it."""
+    file = tmp_path / "t.pftrace"
+    done = offbeat("export", "--perfetto", str(file), "--job", "train", "--last", "5")
+    assert done.returncode == 0, done.stderr
+    assert "ui.perfetto.dev" in done.stdout
+    assert file.stat().st_size > 0
+    (incident,) = content(offbeat("incidents", "--class", "slow.compute", "-o", "json"))["items"]
+    done = offbeat("export", "--perfetto", str(file), "--incident", incident["id"])
+    assert done.returncode == 0, done.stderr
+    assert b"train is slowed by the computation of rank 5" in file.read_bytes()
+
+
+def test_an_export_that_cannot_be_is_one_line(offbeat, tmp_path):
+    """Neither job nor incident, both times at once, and a directory that is not there."""
+    file = str(tmp_path / "no/t.pftrace")
+    assert offbeat("export", "--perfetto", file).returncode == 64
+    assert offbeat("export", "--perfetto", file, "--incident", "x", "--last", "5").returncode == 64
+    done = offbeat("export", "--perfetto", file, "--job", "train")
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)

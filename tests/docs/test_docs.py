@@ -39,6 +39,15 @@ def test_the_reference_is_what_the_code_says():
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\nrun: python docs/generate_reference.py"
 
 
+def test_the_served_runbook_is_what_the_runbook_says():
+    """The pages that the dashboard serves are what `docs/generate_runbook.py` writes from docs/runbook."""
+    pytest.importorskip("markdown", reason="markdown is not installed (extra docs)")
+    done = subprocess.run(
+        [sys.executable, DOCS / "generate_runbook.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nrun: python docs/generate_runbook.py"
+
+
 @pytest.mark.parametrize("fault", FaultClass)
 def test_every_fault_class_has_a_runbook(fault):
     """Each class has one section that says what it means, how it was found, what to check and what to do."""

@@ -4,9 +4,11 @@ import { ApiError, getAll, getJson } from "./api.js";
 import { Detail } from "./detail.js";
 import { byId, el, setText } from "./dom.js";
 import { ago, clock, count, duration, fromNs, toNs } from "./format.js";
+import { IncidentPage } from "./incident_page.js";
 import { incidentList, tickAges } from "./incidents.js";
 import { SPARK_SPAN, jobList } from "./jobs.js";
 import { listen } from "./live.js";
+import { route } from "./route.js";
 import { askForToken, logIn, logOut, takeCode, whoAmI } from "./session.js";
 import { State, size } from "./state.js";
 
@@ -22,6 +24,7 @@ const SPARKS = 30;
 const state = new State();
 const selected = { id: null, byHand: false };
 let detail = null;
+let page = null;
 let drawOpen = null;
 let drawClosed = null;
 let drawJobs = null;
@@ -48,10 +51,10 @@ function draw() {
     setText(byId("incidents-title"), open.length ? `${count(open.length, "open incident")}` : "Open incidents");
     byId("calm").hidden = open.length > 0;
     setText(byId("calm"), calmWords());
-    document.title = open.length ? `(${open.length}) Offbeat` : "Offbeat";
+    if (page.id === null) document.title = open.length ? `(${open.length}) Offbeat` : "Offbeat";
     byId("no-jobs").hidden = state.jobs.size > 0;
     drawJobs(selected);
-    detail.draw();
+    if (page.id === null) detail.draw();
     tick();
   });
 }
@@ -102,9 +105,16 @@ function showIncident(incident) {
   byId("map").focus({ preventScroll: true });
 }
 
+/** From an incident's own page to its job on the overview. */
+function showOnMap(incident) {
+  location.hash = "#";
+  go().then(() => showIncident(incident));
+}
+
 function takeIncident(incident) {
   state.setIncident(incident);
   heard();
+  page.update(incident);
   guarded(() => Promise.all(accusedJobs().map(readRanks)).then(draw));
   choose();
   draw();
@@ -120,6 +130,15 @@ async function openIncident(id) {
   requestAnimationFrame(() => byId(`incident-${id}`)?.focus());
 }
 
+/** Show what the address asks for: an incident's page, or the overview. */
+async function go() {
+  const { id } = route();
+  byId("board").hidden = id !== null;
+  const opened = page.open(id);
+  draw();
+  await opened;
+}
+
 async function readAll() {
   state.reading();
   const [jobs, open, closed] = await Promise.all([
@@ -130,6 +149,8 @@ async function readAll() {
   state.setJobs(jobs);
   state.setIncidents([...closed.items, ...open]);
   heard();
+  // Its change may be among the events that were lost.
+  if (state.incidents.has(page.id)) page.update(state.incidents.get(page.id));
   choose();
   await Promise.all([...state.sortedJobs().slice(0, SPARKS).map(readSpark), ...accusedJobs().map(readRanks)]);
   if (!jobs.length) await drawNoJobs();
@@ -214,15 +235,16 @@ async function begin(session) {
   byId("logout").hidden = false;
   byId("link").hidden = false;
   byId("login").hidden = true;
-  byId("board").hidden = false;
   const tools = { mayAct: () => state.mayAct, hostOf: (job, rank) => state.hostOf(job, rank), show: showIncident, changed: takeIncident };
   drawOpen ??= incidentList(byId("open"), tools);
   drawClosed ??= incidentList(byId("closed"), tools);
   drawJobs ??= jobList(byId("jobs"), state, select);
   detail ??= new Detail(state, heard);
+  page ??= new IncidentPage(byId("incident"), { state, changed: takeIncident, show: showOnMap, guarded });
   const asked = new URLSearchParams(location.hash.slice(1));
+  const shown = go();
   follow();
-  await refresh();
+  await Promise.all([refresh(), shown]);
   if (asked.get("job") && state.jobs.has(asked.get("job"))) select(asked.get("job"));
   if (asked.get("incident")) await guarded(() => openIncident(asked.get("incident")));
 }
@@ -256,16 +278,22 @@ async function start() {
     await logOut().catch(() => null);
     location.reload();
   });
+  // Before anything is read: a person may go elsewhere meanwhile. Whoever has to log in goes there afterwards.
+  window.addEventListener("hashchange", () => page !== null && byId("login").hidden && go());
   const { session, message } = await enter(takeCode());
   await begin(session ?? (await askForToken(message)));
   setInterval(() => {
     tick();
-    detail.draw();
+    if (page.id === null) detail.draw();
   }, 1000);
-  setInterval(() => !document.hidden && guarded(() => detail.read().then(draw)), READ_EVERY);
+  setInterval(() => !document.hidden && page.id === null && guarded(() => detail.read().then(draw)), READ_EVERY);
+  setInterval(() => !document.hidden && guarded(() => page.follow()), READ_EVERY * 5);
   setInterval(() => refresh(), READ_ALL_EVERY);
   document.addEventListener("visibilitychange", () => !document.hidden && refresh());
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    draw();
+    page.redraw();
+  });
   new ResizeObserver(draw).observe(byId("detail"));
 }
 

@@ -3,6 +3,7 @@
 import { ApiError, send } from "./api.js";
 import { el, keyed, setText } from "./dom.js";
 import { count, duration, fromNs, ranks, timeNode, trim } from "./format.js";
+import { incidentAddress } from "./route.js";
 import { ACTIONS, SEVERITIES, culprits, faultMeaning, faultTitle } from "./words.js";
 
 /**
@@ -17,7 +18,7 @@ export function incidentList(list, tools) {
 
 function card(first, tools) {
   const severity = el("span", { class: "severity" });
-  const title = el("h3");
+  const title = el("a", { href: incidentAddress(first.id) });
   const name = el("code", { class: "class" });
   const job = el("span", { class: "job" });
   const summary = el("p", { class: "summary" });
@@ -33,7 +34,7 @@ function card(first, tools) {
   const node = el(
     "li",
     { class: "card", id: `incident-${first.id}`, tabindex: "-1" },
-    el("div", { class: "top" }, severity, title, name, job),
+    el("div", { class: "top" }, severity, el("h3", {}, title), name, job),
     summary,
     who,
     when,

@@ -29,6 +29,7 @@ export function askForToken(message) {
   const form = byId("login");
   const error = byId("login-error");
   byId("board").hidden = true;
+  byId("incident").hidden = true;
   form.hidden = false;
   setText(error, message ?? "");
   error.hidden = !message;

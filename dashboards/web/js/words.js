@@ -1,45 +1,10 @@
-/** Fault classes, advice and states in words for people. The classes are those of `offbeat.model`, all of them. */
+/** Fault classes, advice and states in words for people. Those of the classes are the one table of `offbeat.faults`. */
 
+import table from "../faults.json" with { type: "json" };
 import { ranks } from "./format.js";
 
-export const FAULTS = {
-  "hang.not_entered": ["Hang: a rank never came", "Everybody waits in a collective that these ranks did not enter."],
-  "hang.in_transport": ["Hang: nothing moves", "All ranks entered the collective, and its transfers stand still."],
-  "hang.mismatch": ["Hang: ranks disagree", "These ranks called a different collective, size or type than the rest."],
-  "lost.rank": ["Rank lost", "The process is gone."],
-  "lost.host": ["Host lost", "The host is silent, and a second witness says it is gone."],
-  "slow.compute": ["Slow computation", "Between collectives, these ranks take longer than ranks of the same role."],
-  "slow.send": ["Slow sending", "What leaves this place takes longer than it did."],
-  "slow.receive": ["Slow receiving", "What arrives at this place takes longer than it did."],
-  "slow.link": ["Slow link", "One path is slower than it was and than the others."],
-  "slow.fabric": ["Slow fabric", "Many paths that share a switch or rail are slow together."],
-  "slow.mixed": ["Slow computation and network", "Both computing and communication are slow at one place."],
-  "slow.uniform": ["Whole job slower", "The job is slower than its own past, and no part stands out."],
-  "workload.stage_imbalance": ["Uneven stages", "One pipeline stage has more to do than the others. No hardware is at fault."],
-  "workload.sequence_imbalance": ["Uneven sequences", "Long sequences make a different rank slow each time. No hardware is at fault."],
-  "workload.input_stall": ["Waiting for input", "Ranks wait for their data loader. No hardware is at fault."],
-  "workload.pause": ["Pause", "All ranks pause together: checkpoint, evaluation or garbage collection."],
-  "workload.error": ["Program failed", "The training program ended by its own error."],
-  "device.xid": ["GPU error (XID)", "The GPU driver reported an error."],
-  "device.ecc": ["GPU memory error (ECC)", "The GPU reported memory errors."],
-  "device.thermal": ["Too hot", "The device slows itself down because of its temperature."],
-  "device.power": ["Power limit", "The device is held back by its power limit."],
-  "device.pcie": ["PCIe fault", "The device's PCIe link is narrower, slower or failing."],
-  "device.nvlink": ["NVLink fault", "An NVLink reports errors or is down."],
-  "device.nic": ["Network adapter fault", "A network adapter is down, flapping or counting errors."],
-  "device.memory": ["Host memory fault", "The host's memory reports errors."],
-  "device.disk": ["Disk fault", "A disk reports errors or is full."],
-  "telemetry.lost": ["Telemetry lost", "An agent or feed went silent while the job goes on. Nobody is blamed."],
-  "corruption.replica": ["Replicas differ", "State that must be identical on these ranks is not."],
-};
-
-export const ACTIONS = {
-  isolate_host: "Take the host out of service",
-  restart_job: "Restart the job",
-  fix_workload: "Fix the training program",
-  inspect: "Look closer",
-  none: "Nothing to do",
-};
+export const FAULTS = table.classes;
+export const ACTIONS = table.actions;
 
 export const SEVERITIES = { critical: "critical", warning: "warning", info: "info" };
 
@@ -48,8 +13,12 @@ const JOB_STATES = { learning: "learning the beat", running: "on the beat", stal
 /** How a job stands; one that runs with an open finding is not on the beat. */
 export const jobState = (job, open) => (job.state === "running" && open.some((incident) => incident.severity !== "info") ? "off the beat" : (JOB_STATES[job.state] ?? job.state));
 
-export const faultTitle = (name) => (FAULTS[name] ?? [name])[0];
-export const faultMeaning = (name) => (FAULTS[name] ?? [null, null])[1];
+export const faultTitle = (name) => FAULTS[name]?.title ?? name;
+export const faultMeaning = (name) => FAULTS[name]?.meaning ?? null;
+export const faultAdvice = (name) => FAULTS[name]?.advice ?? null;
+
+/** Where the section of the runbook on a class is; anchors are made as `offbeat.faults.anchor` makes them. */
+export const runbook = (name) => (FAULTS[name] ? `runbook/${FAULTS[name].runbook}.html#${name.toLowerCase().replace(/[^\w -]/g, "").replaceAll(" ", "-")}` : "runbook/index.html");
 
 const end = (rank, host) => [rank === null || rank === undefined ? null : `rank ${rank}`, host ? `${rank === null || rank === undefined ? "" : "on "}${host}` : null].filter(Boolean).join(" ") || "unknown";
 

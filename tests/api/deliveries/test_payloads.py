@@ -27,7 +27,9 @@ def test_the_own_form_embeds_the_incident():
     body = build(delivery("offbeat"), "https://o.example/")
     assert (body["schema"], body["type"]) == ("offbeat.incident/1", "incident.opened")
     assert body["data"]["finding"]["class"] == "slow.compute"
-    assert body["url"] == "https://o.example/#incident=inc1"
+    assert body["url"] == "https://o.example/#/incidents/inc1"
+    assert body["headline"] == "train is slowed by the computation of rank 5, host node1"
+    assert body["runbook_url"] == "https://o.example/runbook/slow.html#slowcompute"
 
 
 def test_alertmanager_gets_version_4():
