@@ -16,6 +16,7 @@ from offbeat.api import (
     problems,
     session,
     stream,
+    structure,
     telemetry,
     timeline,
     tokens,
@@ -79,7 +80,9 @@ def build() -> FastAPI:
     app.add_middleware(Surround)
     api = APIRouter(prefix=PREFIX)
     # The stream comes before /incidents/{id}, which would take its name for an id.
-    for resource in (telemetry, jobs, timeline, stream, incidents, nodes, orders, webhooks, tokens, session):
+    for resource in (
+        telemetry, jobs, timeline, structure, stream, incidents, nodes, orders, webhooks, tokens, session,
+    ):  # fmt: skip
         api.include_router(resource.router)
     app.include_router(api)
     app.include_router(operations.router)

@@ -211,6 +211,71 @@ class NodeDetail(Node):
     lost_batches: int = Field(description="batches that its agents gave up in the last days: their spool was full")
 
 
+class Delay(BaseModel):
+    """One path from host to host, by the slowest of its connections that carry the job."""
+
+    src_host: str
+    dst_host: str
+    connections: int
+    rtt_us: float
+    usual_rtt_us: float | None = Field(description="before `now_since`; null where it was not seen")
+    busy: float = Field(description="share of time with data in flight")
+    retransmits: float = Field(description="a second, of all connections")
+
+
+class Delays(BaseModel):
+    """The delay matrix of a job; pairs of hosts without a path that carries it are left out."""
+
+    since: int
+    now_since: int
+    until: int
+    hosts: list[str]
+    paths: list[Delay]
+
+
+class Communicator(BaseModel):
+    """A group of ranks that communicate; `ranks` are those that told of it."""
+
+    comm: str
+    name: str | None
+    n_ranks: int
+    ranks: list[int]
+
+
+class Series(BaseModel):
+    """One metric of one device of a host."""
+
+    device_kind: str | None
+    device_id: str | None
+    metric: str
+    per_second: bool = Field(description="a counter, told as growth a second")
+    at: list[int]
+    value: list[float | None]
+
+
+class NodeEvent(BaseModel):
+    """What the kernel, a device or a process of a host said."""
+
+    at: int
+    rank: int | None
+    device_kind: str | None
+    device_id: str | None
+    kind: str
+    code: int | None
+    message: str | None
+
+
+class NodeSeries(BaseModel):
+    """What a host measured and said between two times."""
+
+    host: str
+    since: int
+    until: int
+    series: list[Series]
+    left_out: int = Field(description="series beyond the most that one answer has")
+    events: list[NodeEvent]
+
+
 class Token(BaseModel):
     """A token as listed; what it was cannot be told any more."""
 

@@ -114,6 +114,7 @@ def condition(
     *,
     job: str | None = None,
     attempt: int | None = None,
+    host: str | None = None,
     since: int | None = None,
     until: int | None = None,
 ) -> Any | None:
@@ -127,6 +128,8 @@ def condition(
         terms.append(pc.field("job") == job)
     if attempt is not None:
         terms.append(pc.field("attempt") == attempt)
+    if host is not None:
+        terms.append(pc.field("host") == host)
     if times and (since is not None or until is not None):
         timeless = reduce(and_, [time.is_null() for time in times])
         if since is not None:

@@ -151,6 +151,7 @@ class Telemetry:
         *,
         job: str | None = None,
         attempt: int | None = None,
+        host: str | None = None,
         since: int | None = None,
         until: int | None = None,
     ) -> pa.Table:
@@ -160,6 +161,7 @@ class Telemetry:
             table: Name in the registry.
             job: Only this job's.
             attempt: Only this attempt's.
+            host: Only this host's; only for tables that name one.
             since: Only what reaches to or past this time, ns. `segments.DESCRIBING` tables know no time.
             until: Only what begins before this time, ns.
 
@@ -168,7 +170,7 @@ class Telemetry:
             StoreError: A segment file is damaged or missing.
             UnavailableError: The database does not answer.
         """
-        wanted = segments.condition(table, job=job, attempt=attempt, since=since, until=until)
+        wanted = segments.condition(table, job=job, attempt=attempt, host=host, since=since, until=until)
         for last_try in (False, False, True):
             with self._unsealed.view:
                 pieces = [piece for buffer in self._unsealed.all() for piece in buffer.of(table)]

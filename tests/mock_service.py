@@ -162,6 +162,9 @@ class MockService:
         self.feedback: list[tuple[str, dict]] = []
         self.histories: dict[str, list[dict]] = {}
         self.accuracy: list[dict] = []
+        self.series: dict[str, dict] = {}
+        self.delays: list[dict] = []
+        self.communicators: list[dict] = []
         self.accepting = True
         service = self
 
@@ -262,18 +265,43 @@ class _Handler(BaseHTTPRequestHandler):
                 self.json({"role": self.mock.role})
             case ["jobs"]:
                 self.json({"items": [job.summary() for job in self.mock.jobs.values()], "next": None})
-            case ["jobs", id_]:
-                self.json(self.mock.jobs[id_].detail())
-            case ["jobs", id_, "beat"]:
-                self.json({"items": [point for point in self.mock.jobs[id_].beats if since <= point["at"] <= until]})
-            case ["jobs", id_, "lateness"]:
-                self.reply(200, self.mock.jobs[id_].lateness(since, until), "application/octet-stream")
+            case ["jobs", id_, *rest]:
+                self.read_job(self.mock.jobs.get(id_), rest, since, until)
             case ["incidents", *rest]:
                 self.read_incidents(rest, query)
             case ["accuracy"]:
                 self.json({"items": self.mock.accuracy, "next": None})
-            case ["nodes"]:
+            case ["nodes", *rest]:
+                self.read_nodes(rest, since, until)
+            case _:
+                self.problem(404, "not found")
+
+    def read_job(self, job, parts, since, until):
+        match parts:
+            case _ if job is None:
+                self.problem(404, "no such job")
+            case []:
+                self.json(job.detail())
+            case ["beat"]:
+                self.json({"items": [point for point in job.beats if since <= point["at"] <= until]})
+            case ["lateness"]:
+                self.reply(200, job.lateness(since, until), "application/octet-stream")
+            case ["delays"]:
+                self.json({"hosts": job.hosts, "paths": self.mock.delays, "since": 0, "now_since": 0, "until": 0})
+            case ["communicators"]:
+                self.json({"items": self.mock.communicators, "next": None})
+            case _:
+                self.problem(404, "not found")
+
+    def read_nodes(self, parts, since, until):
+        named = {node["host"]: node for node in self.mock.nodes}
+        match parts:
+            case []:
                 self.json({"items": self.mock.nodes, "next": None})
+            case [host] if host in named:
+                self.json(named[host])
+            case [host, "series"] if host in named:
+                self.json(self.mock.series.get(host, {"series": [], "events": []}) | {"since": since, "until": until})
             case _:
                 self.problem(404, "not found")
 

@@ -4,6 +4,7 @@ import sys
 from importlib.resources import files
 
 import pytest
+from hosts import measured, node, path
 from mock_service import finding, incident, now_ns
 
 from offbeat import dashboards
@@ -11,7 +12,7 @@ from offbeat.model import Evidence
 
 LIMIT = 400_000
 """Bytes of the first page before data, uncompressed: what a phone in a cellar has to load."""
-PAGES = ("login", "overview", "map as table", "incident", "viewer", "missing", "runbook")
+PAGES = ("login", "overview", "map as table", "incident", "viewer", "missing", "node", "job", "runbook")
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +39,17 @@ def show(open_page, service, name, scheme):
     elif name in {"incident", "viewer"}:
         page.goto(f"{service.url}#/incidents/a1")
         page.get_by_text("Nobody has judged").wait_for()
+    elif name == "node":
+        service.nodes, service.series["node-2"] = [node("node-2")], measured(now_ns())
+        page.locator("#board").wait_for()
+        page.goto(f"{service.url}#/nodes/node-2")
+        page.locator(".node-chart").first.wait_for()
+    elif name == "job":
+        service.delays = [path("node-0", "node-1", 9000.0), path("node-1", "node-0", 1000.0)]
+        service.communicators = [{"comm": "c0", "name": None, "n_ranks": 2, "ranks": [0, 1]}]
+        page.locator("#board").wait_for()
+        page.goto(f"{service.url}#/jobs/resnet")
+        page.locator(".delay").wait_for()
     elif name == "missing":
         page.goto(f"{service.url}#/incidents/none")
         page.get_by_text("There is no incident").wait_for()
@@ -64,12 +76,12 @@ def test_axe_finds_nothing(open_page, service, axe, name, scheme):
 def test_the_first_page_is_light(open_page, service, capsys):
     """All that is loaded before data, scripts, styles and words, stays below the limit."""
     weights = {}
-    page = open_page(code=None)
+    page = open_page(code=None, refusals=True)
     page.get_by_label("Token").wait_for()
     loaded = page.evaluate(
         "performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname.slice(1))"
     )
-    for name in {"index.html", *(path for path in loaded if not path.startswith("api/"))}:
+    for name in {"index.html", *(file for file in loaded if not file.startswith("api/"))}:
         weights[name] = dashboards.SHARED.get(name, dashboards.WEB / name).stat().st_size
     heaviest = sorted(weights.items(), key=lambda item: -item[1])[:3]
     told = f"{sum(weights.values()) / 1000:.0f} kB in {len(weights)} files before compression; the heaviest {heaviest}"

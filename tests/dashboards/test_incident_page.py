@@ -130,7 +130,7 @@ def test_the_link_of_an_alert_survives_the_login(open_page, known):
     page.get_by_role("link", name="All incidents").click()
     page.locator("#open #incident-a1").wait_for()
     assert page.locator("#incident").is_hidden()
-    page.locator("#incident-a1 h3 a").click()
+    page.locator("#incident-a1 h2 a").click()
     page.get_by_text("Of 13 judged").wait_for()
 
 

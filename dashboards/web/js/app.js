@@ -6,8 +6,10 @@ import { byId, el, setText } from "./dom.js";
 import { ago, clock, count, duration, fromNs, toNs } from "./format.js";
 import { IncidentPage } from "./incident_page.js";
 import { incidentList, tickAges } from "./incidents.js";
+import { JobPage } from "./job_page.js";
 import { SPARK_SPAN, jobList } from "./jobs.js";
 import { listen } from "./live.js";
+import { NodePage } from "./node_page.js";
 import { route } from "./route.js";
 import { askForToken, logIn, logOut, takeCode, whoAmI } from "./session.js";
 import { State, size } from "./state.js";
@@ -25,6 +27,8 @@ const state = new State();
 const selected = { id: null, byHand: false };
 let detail = null;
 let page = null;
+let nodePage = null;
+let jobPage = null;
 let drawOpen = null;
 let drawClosed = null;
 let drawJobs = null;
@@ -51,10 +55,10 @@ function draw() {
     setText(byId("incidents-title"), open.length ? `${count(open.length, "open incident")}` : "Open incidents");
     byId("calm").hidden = open.length > 0;
     setText(byId("calm"), calmWords());
-    if (page.id === null) document.title = open.length ? `(${open.length}) Offbeat` : "Offbeat";
+    if (onOverview()) document.title = open.length ? `(${open.length}) Offbeat` : "Offbeat";
     byId("no-jobs").hidden = state.jobs.size > 0;
     drawJobs(selected);
-    if (page.id === null) detail.draw();
+    if (onOverview()) detail.draw();
     tick();
   });
 }
@@ -130,14 +134,18 @@ async function openIncident(id) {
   requestAnimationFrame(() => byId(`incident-${id}`)?.focus());
 }
 
-/** Show what the address asks for: an incident's page, or the overview. */
+/** Show what the address asks for: the page of an incident, host or job, or the overview. */
 async function go() {
-  const { id } = route();
-  byId("board").hidden = id !== null;
-  const opened = page.open(id);
+  const { page: name, id, at } = route();
+  byId("board").hidden = name !== "overview";
+  const job = new URLSearchParams(location.hash.slice(1)).get("job");
+  if (name === "overview" && state.jobs.has(job) && job !== selected.id) select(job);
+  const opened = [page.open(name === "incident" ? id : null), nodePage.open(name === "node" ? id : null, at), jobPage.open(name === "job" ? id : null)];
   draw();
-  await opened;
+  await Promise.all(opened);
 }
+
+const onOverview = () => page.id === null && nodePage.id === null && jobPage.id === null;
 
 async function readAll() {
   state.reading();
@@ -236,10 +244,12 @@ async function begin(session) {
   byId("link").hidden = false;
   byId("login").hidden = true;
   const tools = { mayAct: () => state.mayAct, hostOf: (job, rank) => state.hostOf(job, rank), show: showIncident, changed: takeIncident };
-  drawOpen ??= incidentList(byId("open"), tools);
-  drawClosed ??= incidentList(byId("closed"), tools);
+  drawOpen ??= incidentList(byId("open"), "h2", tools);
+  drawClosed ??= incidentList(byId("closed"), "h3", tools);
   drawJobs ??= jobList(byId("jobs"), state, select);
   detail ??= new Detail(state, heard);
+  jobPage ??= new JobPage(byId("job"), { state, guarded });
+  nodePage ??= new NodePage(byId("node"), { state, guarded });
   page ??= new IncidentPage(byId("incident"), { state, changed: takeIncident, show: showOnMap, guarded });
   const asked = new URLSearchParams(location.hash.slice(1));
   const shown = go();
@@ -284,15 +294,18 @@ async function start() {
   await begin(session ?? (await askForToken(message)));
   setInterval(() => {
     tick();
-    if (page.id === null) detail.draw();
+    if (onOverview()) detail.draw();
   }, 1000);
-  setInterval(() => !document.hidden && page.id === null && guarded(() => detail.read().then(draw)), READ_EVERY);
+  setInterval(() => !document.hidden && onOverview() && guarded(() => detail.read().then(draw)), READ_EVERY);
   setInterval(() => !document.hidden && guarded(() => page.follow()), READ_EVERY * 5);
+  setInterval(() => !document.hidden && nodePage.follows && guarded(() => nodePage.read()), READ_EVERY * 5);
+  setInterval(() => !document.hidden && jobPage.follows && guarded(() => jobPage.read()), READ_EVERY * 5);
   setInterval(() => refresh(), READ_ALL_EVERY);
   document.addEventListener("visibilitychange", () => !document.hidden && refresh());
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     draw();
     page.redraw();
+    nodePage.redraw();
   });
   new ResizeObserver(draw).observe(byId("detail"));
 }

@@ -6,6 +6,7 @@ import { byId, el, setText } from "./dom.js";
 import { count, fromNs, lateness, seconds, toNs } from "./format.js";
 import { HeatMap } from "./heatmap.js";
 import { Matrix, decode } from "./matrix.js";
+import { jobAddress } from "./route.js";
 import { size } from "./state.js";
 import { LatenessTable } from "./table.js";
 import { jobState } from "./words.js";
@@ -140,6 +141,7 @@ export class Detail {
     byId("detail").hidden = job === null;
     if (!job) return;
     setText(byId("detail-title"), job.name || job.id);
+    byId("job-link").href = jobAddress(job.id);
     byId("facts").replaceChildren(...this.#facts(job));
     const known = matrix.ranks.length > 0 && matrix.windows.some((window) => window.at >= view.since && window.at <= view.until);
     byId("no-lateness").hidden = known;

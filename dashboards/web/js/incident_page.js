@@ -4,7 +4,7 @@ import { ApiError, getBytes, getJson, send } from "./api.js";
 import { el, setText } from "./dom.js";
 import { duration, fromNs, timeNode, toNs, trim } from "./format.js";
 import { drawBeatAround, drawLateness, series, stretch, timelineAddress } from "./incident_charts.js";
-import { accuracyWords, costNodes, evidenceNodes, historyNodes, similarNodes, victimNodes } from "./incident_parts.js";
+import { accuracyWords, costNodes, evidenceNodes, historyNodes, hostLinks, similarNodes, victimNodes } from "./incident_parts.js";
 import { incidentButtons } from "./incident_buttons.js";
 import { decode } from "./matrix.js";
 import { ACTIONS, SEVERITIES, culprits, faultAdvice, faultMeaning, faultTitle, runbook } from "./words.js";
@@ -61,7 +61,7 @@ export class IncidentPage {
   #fail(problem) {
     const words = problem.status === 404 ? `There is no incident ${this.id}. Incidents are kept with their job; this one may be of another service.` : `The incident could not be read: ${problem.message}.`;
     const again = el("button", { type: "button", text: "Try again", on: { click: () => this.#read() } });
-    this.box.replaceChildren(back(), el("div", { class: "panel failed" }, el("p", { class: "error", role: "alert", text: words }), problem.status === 404 ? null : again));
+    this.box.replaceChildren(back(), el("div", { class: "panel failed" }, el("h1", { text: "No incident to show" }), el("p", { class: "error", role: "alert", text: words }), problem.status === 404 ? null : again));
   }
 
   #build() {
@@ -84,6 +84,7 @@ export class IncidentPage {
       beatWords: el("p", { class: "dim chart-words", id: "around-beat", text: "Reading…" }),
       late: el("canvas", { class: "late", role: "img", "aria-labelledby": "around-late" }),
       lateWords: el("p", { class: "dim chart-words", id: "around-late", text: "Reading…" }),
+      hosts: el("p", { class: "dim" }),
       timeline: el("a", { class: "dim", download: "", text: "Timeline for Perfetto" }),
       victims: el("div"),
       history: el("ol", { class: "history" }, el("li", { class: "empty", text: "Reading…" })),
@@ -103,7 +104,7 @@ export class IncidentPage {
       el(
         "div",
         { class: "columns" },
-        el("div", { class: "column" }, part("why", "Evidence", n.evidence), part("around", "Around that time", el("h3", { text: "Beat" }), n.beat, n.beatWords, el("h3", { text: "Lateness" }), n.late, n.lateWords, n.timeline)),
+        el("div", { class: "column" }, part("why", "Evidence", n.evidence), part("around", "Around that time", el("h3", { text: "Beat" }), n.beat, n.beatWords, el("h3", { text: "Lateness" }), n.late, n.lateWords, n.hosts, n.timeline)),
         el("div", { class: "column" }, n.costPart, part("victims", "Victims", n.victims), part("life", "History", n.history), part("alike", "Similar incidents", n.similar)),
       ),
     );
@@ -121,7 +122,7 @@ export class IncidentPage {
     setText(n.title, faultTitle(incident.class));
     n.title.title = faultMeaning(incident.class) ?? "";
     setText(n.name, incident.class);
-    setText(n.status, `${incident.state} · job ${incident.job}${incident.attempt ? `, attempt ${incident.attempt}` : ""}`);
+    setText(n.status, `${incident.state} · job ${incident.job}`);
     setText(n.verdict, finding.summary);
     n.when.replaceChildren(...whenWords(incident));
     n.advice.replaceChildren(el("b", { text: `${ACTIONS[finding.advice.action] ?? finding.advice.action}: ` }), finding.advice.why);
@@ -147,6 +148,7 @@ export class IncidentPage {
     const hostOf = (rank) => this.ranks.get(rank) ?? this.tools.state.hostOf(incident.job, rank);
     const who = culprits(incident.finding, hostOf);
     n.who.replaceChildren(...(who.length ? who.map((words) => el("li", { text: words })) : [el("li", { class: "nobody", text: "nobody is named" })]));
+    n.hosts.replaceChildren(...hostLinks(incident, hostOf));
     n.victims.replaceChildren(...victimNodes(incident.finding, hostOf));
   }
 
@@ -174,7 +176,7 @@ export class IncidentPage {
     const lost = el("li", { class: "empty", text: "It could not be read." });
     n.history.replaceChildren(...(history ? historyNodes(history.items) : [lost.cloneNode(true)]));
     const similar = others ? similarNodes(incident, others.items, (of, rank) => (of === incident.job ? (this.ranks.get(rank) ?? "") : this.tools.state.hostOf(of, rank))) : [lost];
-    n.similar.replaceChildren(...(similar.length ? similar : [el("li", { class: "empty", text: "None of this class yet." })]));
+    n.similar.replaceChildren(...(similar.length ? similar : [el("li", { class: "empty", text: "No other of this class." })]));
     setText(n.accuracy, accuracy ? accuracyWords(accuracy.items, incident.class) : "\u00a0");
     this.#drawPlaces();
     this.#drawCharts();

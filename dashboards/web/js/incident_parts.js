@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { barsNode } from "./figures.js";
 import { count, fromNs, ranks, timeNode, trim } from "./format.js";
-import { incidentAddress } from "./route.js";
+import { incidentAddress, nodeAddress } from "./route.js";
 import { culprits } from "./words.js";
 
 const HOSTS_SHOWN = 12;
@@ -63,6 +63,15 @@ export function victimNodes(finding, hostOf) {
         )
       : null,
   ].filter(Boolean);
+}
+
+/** Links to the accused hosts, at the time of the fault. */
+export function hostLinks({ opened_at, finding }, hostOf) {
+  const { ranks: accused, hosts, links, devices } = finding.culprits;
+  const named = [...hosts, ...devices.map((device) => device.host), ...links.flatMap((link) => [link.src_host, link.dst_host]), ...accused.map(hostOf)];
+  const known = [...new Set(named.filter(Boolean))].slice(0, HOSTS_SHOWN);
+  const at = fromNs(finding.started_at ?? opened_at);
+  return known.length ? ["GPU, network and kernel at that time: ", ...known.flatMap((host, i) => [i ? ", " : "", el("a", { href: nodeAddress(host, at), text: host })])] : [];
 }
 
 /** What happened to it, oldest first. */

@@ -9,14 +9,15 @@ import { ACTIONS, SEVERITIES, culprits, faultMeaning, faultTitle } from "./words
 /**
  * The view of one list of incidents.
  * @param {Element} list
+ * @param {string} heading what a card's title is, one below that of the list
  * @param {{mayAct: function(): boolean, hostOf: function(string, number): string, show: function(Object), changed: function(Object)}} tools
  */
-export function incidentList(list, tools) {
+export function incidentList(list, heading, tools) {
   const views = new Map();
-  return (incidents) => keyed(list, incidents, views, (incident) => incident.id, (incident) => card(incident, tools));
+  return (incidents) => keyed(list, incidents, views, (incident) => incident.id, (incident) => card(incident, heading, tools));
 }
 
-function card(first, tools) {
+function card(first, heading, tools) {
   const severity = el("span", { class: "severity" });
   const title = el("a", { href: incidentAddress(first.id) });
   const name = el("code", { class: "class" });
@@ -34,7 +35,7 @@ function card(first, tools) {
   const node = el(
     "li",
     { class: "card", id: `incident-${first.id}`, tabindex: "-1" },
-    el("div", { class: "top" }, severity, el("h3", {}, title), name, job),
+    el("div", { class: "top" }, severity, el(heading, {}, title), name, job),
     summary,
     who,
     when,

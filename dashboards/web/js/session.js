@@ -30,6 +30,8 @@ export function askForToken(message) {
   const error = byId("login-error");
   byId("board").hidden = true;
   byId("incident").hidden = true;
+  byId("node").hidden = true;
+  byId("job").hidden = true;
   form.hidden = false;
   setText(error, message ?? "");
   error.hidden = !message;
