@@ -25,7 +25,7 @@ LONGEST = 600 * SECOND
 STRETCH = 30 * SECOND
 """What is shown when nobody says since when, ns."""
 SLICES_AT_MOST = 50_000
-"""Operations in one file, about 10 MB; of more, the newest."""
+"""Operations in one file, about 4 MB; of more, the newest."""
 WAITS_AT_MOST = 5_000
 EVENTS_AT_MOST = 2_000
 

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from offbeat.cli import render
-from offbeat.faults import ACTIONS, FAULTS, headline
+from offbeat.faults import ACTIONS, FAULTS, headline, runbook
 from offbeat.figures import Bar, bars
 from offbeat.model import Action, FaultClass
 from offbeat.wording import culprits, duration
@@ -24,12 +24,14 @@ VICTIMS = 32
 """Victims named one by one."""
 
 
-def incident(found: dict[str, Any], history: Sequence[dict[str, Any]] = ()) -> RenderableType:
-    """Return the picture of an incident, in the JSON form of the API, and its history."""
-    return Group(*_parts(found, history))
+def incident(found: dict[str, Any], history: Sequence[dict[str, Any]] = (), url: str = "") -> RenderableType:
+    """Return the picture of an incident, in the JSON form of the API, and its history; *url* is the service's."""
+    # Below a Unix socket no browser finds the runbook.
+    base = f"{url}/" if url.startswith("http") else ""
+    return Group(*_parts(found, history, base + runbook(found["class"])))
 
 
-def _parts(found: dict[str, Any], history: Sequence[dict[str, Any]]) -> Iterator[RenderableType]:
+def _parts(found: dict[str, Any], history: Sequence[dict[str, Any]], book: str) -> Iterator[RenderableType]:
     finding, words = found["finding"], FAULTS[FaultClass(found["class"])]
     who = culprits(finding)
     style = render.word(found["severity"]).style
@@ -42,7 +44,7 @@ def _parts(found: dict[str, Any], history: Sequence[dict[str, Any]]) -> Iterator
     yield render.facts(_facts(found, who))
     yield ""
     yield "What to do"
-    yield render.facts(_advice(finding, words.advice, f"docs/runbook/{words.runbook}.md#{words.anchor}"))
+    yield render.facts(_advice(finding, words.advice, book))
     for item in finding["evidence"]:
         if item["kind"] == "cost":
             yield ""
@@ -80,11 +82,11 @@ def _facts(found: dict[str, Any], who: str) -> Iterator[tuple[str, RenderableTyp
         yield "ended", render.plain(f"{render.since(ended)}{by}: {found['resolved_why'] or 'no reason given'}")
 
 
-def _advice(finding: dict[str, Any], general: str, runbook: str) -> Iterator[tuple[str, RenderableType]]:
+def _advice(finding: dict[str, Any], general: str, book: str) -> Iterator[tuple[str, RenderableType]]:
     advice = finding["advice"]
     yield "advice", render.plain(f"{ACTIONS[Action(advice['action'])]} ({advice['action']}): {advice['why']}")
     yield "usually", general
-    yield "runbook", runbook
+    yield "runbook", book
 
 
 def _evidence(item: dict[str, Any]) -> Iterator[RenderableType]:

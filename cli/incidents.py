@@ -49,7 +49,7 @@ def show(context: typer.Context, id: Id, url: Url = None, token: Token = None, o
     if given(context, "output", output) is Form.JSON:
         render.print_json("offbeat.incident/1", {"incident": found, "history": history})
         return
-    render.console().print(incident_text.incident(found, history))
+    render.console().print(incident_text.incident(found, history, client.url))
 
 
 @app.command()

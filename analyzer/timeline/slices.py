@@ -56,7 +56,7 @@ def newest(
         read: Returns the rows that reach into a stretch of time (ns, ns).
         since: Start, ns.
         until: End, ns.
-        most: Rows wanted at most; the oldest stretch is left out, never a part of it in the middle.
+        most: Rows at most; what is left out is the oldest.
         ranks: Only these; None for all.
 
     Returns:
@@ -69,13 +69,24 @@ def newest(
         piece = read(begin, edge)
         if ranks is not None:
             piece = piece.filter(pc.is_in(piece.column("rank"), pa.array(ranks, pa.int32())))
-        if pieces and rows + piece.num_rows > most:
+        if rows + piece.num_rows > most:
+            if not pieces:
+                piece, edge = _latest(piece, most)
+                pieces.append(piece)
             break
         pieces.append(piece)
         rows, edge = rows + piece.num_rows, begin
         if piece.num_rows < most // 8:
             step *= 2
     return (pa.concat_tables(pieces) if pieces else read(until, until)), edge
+
+
+def _latest(piece: pa.Table, most: int) -> tuple[pa.Table, int]:
+    """Return the *most* rows that began last, and when the first of them did."""
+    times = [piece.column(name) for name in ("started_at", "enqueued_at", "at") if name in piece.column_names]
+    begin = pc.coalesce(*times).combine_chunks()
+    order = pc.array_sort_indices(begin, order="descending")[:most]
+    return piece.take(order), pc.min(begin.take(order)).as_py() or 0
 
 
 def of_collectives(data: pa.Table, names: dict[str, str]) -> list[Slice]:

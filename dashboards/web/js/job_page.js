@@ -88,7 +88,7 @@ function delayNodes(delays) {
   if (!delays.paths.length) return [el("p", { class: "empty", text: "No connection between hosts carries this job now, or none is measured." })];
   const note = el("p", { class: "dim", text: "Round trip of the slowest connection that carries the job, in the last 15 s; below it, how many times what it was in the 75 s before, where it grew. Rows send, columns receive." });
   const named = [...new Set(delays.paths.flatMap((path) => [path.src_host, path.dst_host]))].sort();
-  return [note, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Delay matrix" }, named.length <= CELLS_FOR ? matrix(named, delays.paths) : worst(delays.paths))];
+  return [note, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Cells, scrollable" }, named.length <= CELLS_FOR ? matrix(named, delays.paths) : worst(delays.paths))];
 }
 
 function matrix(named, paths) {
@@ -130,7 +130,7 @@ function groupNodes(groups) {
   return [
     el(
       "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Communicators" },
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Communicators, scrollable" },
       el("table", { class: "groups" }, el("caption", { text: groups.length > rows.length ? `The ${rows.length} largest of ${groups.length}` : count(groups.length, "communicator") }), el("thead", {}, el("tr", {}, ...["Name", "Ranks", "Which"].map((text) => el("th", { scope: "col", text })))), el("tbody", {}, ...rows)),
     ),
   ];

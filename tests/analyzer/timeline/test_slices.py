@@ -118,3 +118,12 @@ def test_of_too_much_the_newest_is_read():
     assert complete == T0
     assert len(of_collectives(everything, {})) == 6000
     assert len(newest(read, T0, T0 + 60 * second * MS, 10**6, [5])[0]) == 0
+
+
+def test_of_a_second_with_too_much_the_last_rows_are_read():
+    """Where the newest stretch alone is too long, what began last stays, and since when is told."""
+    data, complete = newest(
+        lambda *_: collectives([(0, n, n, n + 1) for n in range(900)]), T0, T0 + 900 * MS, 100, None
+    )
+    assert sorted(data.column("seq").to_pylist()) == list(range(800, 900))
+    assert complete == T0 + 800 * MS
