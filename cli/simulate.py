@@ -29,6 +29,10 @@ def simulate(  # noqa: PLR0917 - a parameter is an option
     ranks: Annotated[int, typer.Option(min=2, max=100_000, help="Number of ranks.")] = 64,
     tp: Annotated[int, typer.Option(min=1, help="Tensor parallelism.")] = 4,
     pp: Annotated[int, typer.Option(min=1, help="Pipeline stages.")] = 2,
+    cp: Annotated[int, typer.Option(min=1, help="Context parallelism; a part of the replicas.")] = 1,
+    ep: Annotated[int, typer.Option(min=1, help="Expert parallelism; a part of the replicas.")] = 1,
+    virtual: Annotated[int, typer.Option(min=1, help="Pieces of the model a stage has (interleaved schedule).")] = 1,
+    sharded: Annotated[bool, typer.Option("--sharded", help="Shard parameters over the replicas.")] = False,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Training steps.")] = 80,
     microbatches: Annotated[int, typer.Option(min=1, max=1000, help="Microbatches a step.")] = 4,
     fault: Annotated[
@@ -58,6 +62,10 @@ def simulate(  # noqa: PLR0917 - a parameter is an option
                 pp=pp,
                 steps=steps,
                 microbatches=microbatches,
+                cp=cp,
+                ep=ep,
+                virtual=virtual,
+                sharded=sharded,
                 transfers=transfers,
                 name=f"sim{seed}",
             )

@@ -6,15 +6,16 @@ sent. A rank that stops has a clock at infinity, and so in time has everybody wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from offbeat.model import FaultClass
+from offbeat.simulator.exchange import Exchange
 from offbeat.simulator.faults import ENDING, Effects, effects
-from offbeat.simulator.network import LATENCY_NS, MS, Network
-from offbeat.simulator.recording import OPS, SPANS, Recording
-from offbeat.simulator.schedule import one_f_one_b
+from offbeat.simulator.network import MS, Network
+from offbeat.simulator.recording import SPANS, Recording
+from offbeat.simulator.schedule import schedule
 
 if TYPE_CHECKING:
     from offbeat.simulator.faults import Fault
@@ -22,41 +23,13 @@ if TYPE_CHECKING:
     from offbeat.simulator.spec import JobSpec
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]
-    Ints = np.ndarray[Any, np.dtype[np.int64]]
 
-OP = {name: k for k, name in enumerate(OPS)}
 PAUSE_S = 5.0
 """How long a checkpoint takes that is asked for by `workload.pause`."""
 
 
-class Groups:
-    """Numbers and members of all communicators of a job."""
-
-    def __init__(self, spec: JobSpec) -> None:
-        """Lay out tensor, data, pipeline groups and the one of all."""
-        pp, dp, tp = spec.grid.shape
-        self.names: list[str] = []
-        self.members: list[Ints] = []
-        grid = spec.grid
-        self.tp = self._add("tp", [grid[s, d] for s in range(pp) for d in range(dp)]).reshape(pp, dp, 1)
-        self.dp = self._add("dp", [grid[s, :, t] for s in range(pp) for t in range(tp)]).reshape(pp, 1, tp)
-        self.pp = self._add("pp", [grid[:, d, t] for d in range(dp) for t in range(tp)]).reshape(dp, tp)
-        self.world = int(self._add("world", [grid.reshape(-1)])[0])
-
-    def _add(self, kind: str, groups: list[Ints]) -> Ints:
-        first = len(self.names)
-        self.names += [f"{kind}{k}" for k in range(len(groups))]
-        self.members += groups
-        return np.arange(first, len(self.names))
-
-
-class _Call(NamedTuple):
-    """A collective: number of each rank's group, its ranks, what counts its sequence, and the operation."""
-
-    comm: Any
-    ranks: Ints
-    counter: Any
-    op: str
+EXPERTS = 0.5
+"""Computing of the experts as a share of the rest of a piece."""
 
 
 class Job:
@@ -65,8 +38,9 @@ class Job:
     def __init__(self, spec: JobSpec, faults: tuple[Fault, ...], seed: int) -> None:
         self.spec, self.faults = spec, faults
         self.random = np.random.default_rng(seed)
-        self.groups = Groups(spec)
         self.record = Recording()
+        self.exchange = Exchange(spec, self.record, self.random)
+        self.groups = self.exchange.groups
         self.clock: Floats = np.zeros(spec.grid.shape)
         self.began: list[float] = []
         self.stopped_at: float | None = None
@@ -76,9 +50,9 @@ class Job:
             0, spec.noise.rank, spec.ranks
         )
         self._speed = np.exp(own)[spec.grid]
-        self._seq: dict[Any, int] = {}
-        self._path_free: dict[tuple[int, int], Floats] = {}
         self._now = Effects.none(spec.ranks)
+        self._ahead: dict[int, Floats] = {}
+        """Per stage when the parameters fetched ahead are there."""
 
     def run(self) -> None:
         """Simulate all steps, or up to a fault that ends them."""
@@ -89,7 +63,7 @@ class Job:
                 self._pause(step, *pauses[step])
             self.began.append(float(np.median(self.clock)))
             self._now = effects(self.spec, self.faults, step, self.random)
-            self._net = Network(self.spec, self._now, self.random)
+            self.exchange.now, self.exchange.net = self._now, Network(self.spec, self._now, self.random)
             self._step(step)
             if any(f.fault in ENDING and f.start == step for f in self.faults):
                 self.stopped_at = self.began[-1]
@@ -114,15 +88,16 @@ class Job:
         self._collect(step)
         for rank in self._now.stops:
             self.clock[tuple(np.argwhere(spec.grid == rank)[0])] = np.inf
-        work = np.exp(self.random.normal(0, spec.sequence, (spec.microbatches, shape[1], 1))) if spec.sequence else None
-        self._pipeline(work)
+        work = None
+        if spec.sequence:
+            # Who shares a sequence has equally much of it.
+            lengths = np.exp(self.random.normal(0, spec.sequence, (spec.microbatches, shape[1] // spec.cp, 1)))
+            work = np.repeat(lengths, spec.cp, axis=1)
+        self._pipeline(step, work)
         for stage in range(shape[0]):
             self._compute(stage, spec.forward_ms * 0.5, None)
         if spec.everybody:
-            enter = self.clock.copy()
-            leave = np.full(shape, enter.max() + 2 * LATENCY_NS * np.log2(spec.ranks + 1)) + self._skew(shape)
-            self._collective(_Call(self.groups.world, spec.grid, "world", "all_reduce"), 4, enter, leave)
-            self.clock = leave
+            self.clock = self.exchange.everybody(self.clock)
 
     def _collect(self, step: int) -> None:
         noise = self.spec.noise
@@ -134,49 +109,96 @@ class Job:
             )
             self.record.spans(self.spec.grid[hit], step, SPANS.index("gc"), began[hit], self.clock[hit])
 
-    def _pipeline(self, work: Floats | None) -> None:
+    def _pipeline(self, step: int, work: Floats | None) -> None:
+        """Let stages compute in the order of their schedule, each as soon as what it needs has come."""
         spec, stages = self.spec, self.clock.shape[0]
-        todo = [one_f_one_b(s, stages, spec.microbatches) for s in range(stages)]
+        todo = [schedule(s, stages, spec.microbatches, spec.virtual) for s in range(stages)]
         done = [0] * stages
-        sent: dict[tuple[int, int, bool, int], Floats] = {}
+        last = stages * spec.virtual - 1
+        sent: dict[tuple[int, bool, int], Floats] = {}
         while any(done[s] < len(todo[s]) for s in range(stages)):
+            before = list(done)
             for s in range(stages):
                 while done[s] < len(todo[s]):
                     task = todo[s][done[s]]
-                    source = s + 1 if task.backward else s - 1
-                    needs = (source, s, task.backward, task.microbatch)
-                    if 0 <= source < stages:
+                    here = task.chunk * stages + s
+                    source = here + 1 if task.backward else here - 1
+                    needs = (here, task.backward, task.microbatch)
+                    if 0 <= source <= last:
                         if needs not in sent:
                             break
-                        self._receive(source, s, sent.pop(needs))
-                    self._pass(s, task, work)
-                    target = s - 1 if task.backward else s + 1
-                    if 0 <= target < stages:
-                        sent[s, target, task.backward, task.microbatch] = self.clock[s].copy()
+                        self.clock[s] = self.exchange.receive(source % stages, s, sent.pop(needs), self.clock[s])
+                    self._pass(step, s, task, work)
+                    target = here - 1 if task.backward else here + 1
+                    if 0 <= target <= last:
+                        sent[target, task.backward, task.microbatch] = self.clock[s].copy()
                     done[s] += 1
+            assert done != before, "a schedule in which stages wait for each other in a circle"
 
-    def _pass(self, stage: int, task: Task, work: Floats | None) -> None:
+    def _pass(self, step: int, stage: int, task: Task, work: Floats | None) -> None:
         spec = self.spec
-        length = spec.forward_ms * (2 if task.backward else 1)
-        if stage == spec.pp - 1:
+        length = spec.forward_ms * (2 if task.backward else 1) / spec.virtual
+        if stage == spec.pp - 1 and task.chunk == spec.virtual - 1:
             length *= spec.last_stage * self._now.imbalance
         share = None if work is None else work[task.microbatch]
         last = task.backward and task.microbatch == spec.microbatches - 1
+        began = self.clock[stage].copy()
         ends: Floats | None = None
         for chunk in range(spec.chunks):
-            self._compute(stage, length / spec.chunks, share)
-            self._tensor(stage)
-            if spec.experts and not task.backward and chunk == 0:
-                self._experts(stage)
-            if last and spec.overlap:
-                count = (chunk + 1) * spec.buckets // spec.chunks - chunk * spec.buckets // spec.chunks
-                for _ in range(count):
-                    ends = self._bucket(stage, self.clock[stage], ends)
-        if last and not spec.overlap:
+            self._piece(stage, length / spec.chunks, share, backward=task.backward)
+            if spec.sharded and task.backward:
+                ends = self._scatter(stage, ends)
+            elif last and spec.overlap and not spec.sharded:
+                ends = self._buckets(stage, task.chunk * spec.chunks + chunk, ends)
+        if last and task.chunk == 0 and not (spec.overlap or spec.sharded):
             for _ in range(spec.buckets):
-                ends = self._bucket(stage, self.clock[stage], ends)
+                ends = self.exchange.replicas(stage, self.clock[stage], ends)
         if ends is not None:
             self.clock[stage] = np.maximum(self.clock[stage], ends)
+        if spec.phases:
+            kind = SPANS.index("backward" if task.backward else "forward")
+            self.record.spans(spec.grid[stage], step, kind, began, self.clock[stage])
+
+    def _piece(self, stage: int, ms: float, share: Floats | None, *, backward: bool) -> None:
+        """Compute a piece of a pass, and exchange what its layers need of others."""
+        if self.spec.sharded:
+            self._gather(stage)
+        self._compute(stage, ms, share)
+        self.clock[stage] = self.exchange.tensor(stage, self.clock[stage])
+        self.clock[stage] = self.exchange.context(stage, self.clock[stage], backward=backward)
+        if self.spec.ep > 1:
+            self._experts(stage, ms)
+
+    def _buckets(self, stage: int, chunk: int, ends: Floats | None) -> Floats | None:
+        """Reduce the gradient buckets that are ready after a piece of the last backward pass, beside the next."""
+        spec = self.spec
+        pieces = spec.chunks * spec.virtual
+        for _ in range((chunk + 1) * spec.buckets // pieces - chunk * spec.buckets // pieces):
+            ends = self.exchange.replicas(stage, self.clock[stage], ends)
+        return ends
+
+    def _gather(self, stage: int) -> None:
+        """Fetch the parameters of a piece from all replicas: the first is waited for, the next comes meanwhile."""
+        size = self.spec.bucket_mb * 1e6 / 4
+        ready = self._ahead.pop(stage, None)
+        if ready is None:
+            ready = self.exchange.replicas(stage, self.clock[stage], None, "all_gather", size)
+        self.clock[stage] = np.maximum(self.clock[stage], ready)
+        self._ahead[stage] = self.exchange.replicas(stage, self.clock[stage], None, "all_gather", size)
+
+    def _scatter(self, stage: int, ends: Floats | None) -> Floats:
+        """Reduce the gradients of a piece to their owners, beside the computing of the next."""
+        size = self.spec.bucket_mb * 1e6 / 4
+        free = self._ahead.get(stage)
+        if ends is not None:
+            free = ends if free is None else np.maximum(free, ends)
+        return self.exchange.replicas(stage, self.clock[stage], free, "reduce_scatter", size)
+
+    def _experts(self, stage: int, ms: float) -> None:
+        """Send tokens to their experts, let these compute, and send them back; a hot expert has more to do."""
+        self.clock[stage] = self.exchange.experts(stage, self.clock[stage], back=False)
+        self._compute(stage, ms * EXPERTS, np.broadcast_to(self.exchange.load(stage), self.clock[stage].shape))
+        self.clock[stage] = self.exchange.experts(stage, self.clock[stage], back=True)
 
     def _compute(self, stage: int, ms: float, share: Floats | None) -> None:
         spec, noise = self.spec, self.spec.noise
@@ -189,93 +211,3 @@ class Job:
         if paused.any():
             took += paused * np.minimum((self.random.pareto(1.8, shape) + 1) * noise.pause_ms, 2000) * MS
         self.clock[stage] += took
-
-    def _skew(self, shape: tuple[int, ...]) -> Floats:
-        return np.abs(self.random.normal(0, self.spec.noise.skew_ms * MS, shape))
-
-    def _tensor(self, stage: int) -> None:
-        spec = self.spec
-        if spec.tp == 1:
-            return
-        enter, nbytes = self.clock[stage].copy(), spec.activation_mb * 1e6
-        lasts, skew, _ = self._net.ring(spec.grid[stage], nbytes, 2)
-        leave = enter.max(axis=1, keepdims=True) + lasts[:, None] + skew
-        self._collective(
-            _Call(self.groups.tp[stage], spec.grid[stage], ("tp", stage), "all_reduce"), nbytes, enter, leave
-        )
-        self.clock[stage] = leave
-
-    def _experts(self, stage: int) -> None:
-        spec = self.spec
-        if spec.dp == 1:
-            return
-        grid, typical = spec.grid[stage], spec.activation_mb * 1e6
-        enter = self.clock[stage].copy()
-        nbytes = typical * np.exp(self.random.normal(0, 0.3, grid.shape))
-        lasts, skew, _ = self._net.ring(grid.T, typical, 1)
-        leave = enter.max(axis=0, keepdims=True) + (lasts * nbytes.max(axis=0) / typical)[None, :] + skew.T
-        self._collective(_Call(self.groups.dp[stage], grid, ("dp", stage), "all_to_all"), nbytes, enter, leave)
-        self.clock[stage] = leave
-
-    def _bucket(self, stage: int, enter: Floats, free: Floats | None) -> Floats | None:
-        """Launch one gradient bucket; return when members are free of it."""
-        spec = self.spec
-        if spec.dp == 1:
-            return free
-        grid, nbytes = spec.grid[stage], spec.bucket_mb * 1e6
-        enter = enter.copy()
-        start = enter if free is None else np.maximum(enter, free)
-        lasts, skew, wire = self._net.ring(grid.T, nbytes, 2)
-        begin = start.max(axis=0, keepdims=True)
-        leave = begin + lasts[None, :] + skew.T
-        call = _Call(self.groups.dp[stage], grid, ("dp", stage), "all_reduce")
-        seq = self._collective(call, nbytes, enter, leave)
-        if spec.transfers:
-            with np.errstate(invalid="ignore"):
-                credit = np.where(np.isfinite(wire), lasts[:, None] - wire, 0)
-            self._ring_transfers(stage, seq, (begin.T, leave.T, wire, credit))
-        return np.asarray(leave)
-
-    def _ring_transfers(self, stage: int, seq: int, times: tuple[Floats, ...]) -> None:
-        spec = self.spec
-        src = spec.grid[stage].T
-        dst, comm = np.roll(src, -1, axis=1), np.broadcast_to(self.groups.dp[stage].reshape(-1, 1), src.shape)
-        share = int(spec.bucket_mb * 1e6 / spec.dp * 2 * (spec.dp - 1))
-        began, ended, wire, credit = times
-        self.record.transfers(comm, seq, src, dst, share, np.broadcast_to(began, src.shape), ended, wire, credit)
-
-    def _receive(self, source: int, stage: int, sent: Floats) -> None:
-        """Let *stage* wait for what *source* sent; the send ends with it, without holding up the sender."""
-        spec = self.spec
-        nbytes = spec.activation_mb * 1e6
-        src, dst = spec.grid[source], spec.grid[stage]
-        enter = self.clock[stage].copy()
-        free = self._path_free.get((source, stage), np.zeros(enter.shape))
-        wire = self._net.edge(src.reshape(-1), dst.reshape(-1), nbytes).reshape(enter.shape)
-        begin = np.maximum(np.maximum(sent, enter), free)
-        leave = begin + wire
-        number = self._next(("path", source, stage))
-        comm = self.groups.pp
-        self.record.operations(comm, src, -1, number, dst, OP["send"], int(nbytes), sent, leave)
-        self.record.operations(comm, dst, -1, number, src, OP["recv"], int(nbytes), enter, leave)
-        if spec.transfers:
-            self.record.transfers(comm, number, src, dst, int(nbytes), begin, leave, wire, np.zeros(wire.shape))
-        self._path_free[source, stage] = leave
-        self.clock[stage] = leave
-
-    def _next(self, key: Any) -> int:
-        self._seq[key] = self._seq.get(key, -1) + 1
-        return self._seq[key]
-
-    def _collective(self, call: _Call, nbytes: Any, enter: Floats, leave: Floats) -> int:
-        ranks = call.ranks
-        seq = self._next(call.counter)
-        ops, sizes = np.full(ranks.shape, OP[call.op]), np.broadcast_to(nbytes, ranks.shape).astype(np.int64)
-        wrong = np.isin(ranks, list(self._now.deviates))
-        if wrong.any():
-            # What members disagree about never ends, in the groups of those that deviate.
-            group = np.broadcast_to(call.comm, ranks.shape)
-            leave[np.isin(group, group[wrong])] = np.inf
-            sizes = np.where(wrong, sizes // 2, sizes)
-        self.record.operations(call.comm, ranks, seq, -1, -1, ops, sizes, enter, leave)
-        return seq

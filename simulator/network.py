@@ -53,7 +53,7 @@ class Network:
             factor = np.where((src == s) & (dst == d), np.inf, factor)
         return np.where(crossing | ~np.isfinite(factor), factor, 1.0), crossing
 
-    def edge(self, src: Ints, dst: Ints, nbytes: float) -> Floats:
+    def edge(self, src: Ints, dst: Ints, nbytes: float | Floats) -> Floats:
         """Return how long *nbytes* take from *src* to *dst*, ns."""
         factor, crossing = self.factors(src, dst)
         per_byte = np.where(crossing, self._per_byte, self._per_byte / INSIDE)

@@ -13,7 +13,7 @@ from offbeat.model import FaultClass
 from offbeat.simulator.capture import simulate
 from offbeat.simulator.catalogue import scenario
 from offbeat.simulator.faults import Fault
-from offbeat.simulator.schedule import one_f_one_b
+from offbeat.simulator.schedule import schedule
 from offbeat.simulator.spec import JobSpec, Noise
 
 QUIET = Noise(host=0, rank=0, chunk=0, transfer=0, pause_chance=0, gc_chance=0, data_ms=0.001, skew_ms=0.001)
@@ -61,6 +61,57 @@ def test_a_rank_that_stops_leaves_everybody_waiting():
     assert 5 not in {row["rank"] for row in waiting}
 
 
+def test_members_of_an_exchange_of_tokens_leave_when_they_have_theirs():
+    """A slow edge holds up its own two ends; whoever has nothing to do with it leaves earlier."""
+    spec = replace(SPEC, tp=1, pp=1, ep=32, steps=4, hot=0.0, noise=replace(QUIET, routing=0.0))
+    slow = simulate(spec, [Fault(FaultClass.SLOW_LINK, links=((4, 8),), times=20, start=0)], 1)
+    rows = [row for row in rows_of(slow, "collectives", "ep0") if row["seq"] == 2]
+    left = {row["rank"]: row["ended_at"] for row in rows}
+    assert {row["op"] for row in rows} == {"all_to_all"}
+    assert min(left[4], left[8]) > max(at for rank, at in left.items() if rank not in {4, 8})
+
+
+def test_hot_experts_stay_hot():
+    """Who gets more tokens in one step gets more in the next: the sizes members send back are uneven, and lasting."""
+    capture = simulate(replace(SPEC, tp=1, pp=1, ep=8, steps=8, hot=0.4), (), 1)
+    back = [row for row in rows_of(capture, "collectives", "ep0") if row["seq"] % 2]
+    sizes = {r: [row["nbytes"] for row in back if row["rank"] == r] for r in range(8)}
+    typical = [median(values) for values in sizes.values()]
+    assert max(typical) > 1.3 * min(typical)
+
+
+def test_sharded_parameters_are_gathered_beside_the_computing():
+    """Each piece has its gather, launched while the piece before computes; gradients are scattered to their owners."""
+    capture = simulate(replace(SPEC, tp=1, pp=1, steps=2, sharded=True, chunks=2), (), 1)
+    ops = [row["op"] for row in rows_of(capture, "collectives", "dp0") if row["rank"] == 0]
+    assert ops.count("all_gather") >= 2 * ops.count("reduce_scatter") > 0
+
+
+def test_context_groups_pass_keys_round():
+    """Replicas that share a sequence exchange keys and values forward, and their gradients backward."""
+    capture = simulate(replace(SPEC, cp=2, steps=2), (), 1)
+    assert {row["op"] for row in rows_of(capture, "collectives", "cp0")} == {"all_gather", "reduce_scatter"}
+
+
+@pytest.mark.parametrize(("stages", "virtual"), [(3, 2), (4, 2), (4, 3)])
+def test_an_interleaved_schedule_passes_every_piece_once(stages, virtual):
+    """Forward before backward of each piece, and a job with it comes to an end: no stage waits in a circle."""
+    for stage in range(stages):
+        order = schedule(stage, stages, 2 * stages, virtual)
+        assert len(order) == len(set(order)) == 4 * stages * virtual
+        for task in order:
+            if task.backward:
+                assert order.index(task._replace(backward=False)) < order.index(task)
+    ranks = 2 * stages
+    spec = replace(SPEC, ranks=ranks, tp=1, pp=stages, virtual=virtual, microbatches=2 * stages, steps=2)
+    paths = {
+        (row["rank"], row["peer"])
+        for row in simulate(spec, (), 1).tables["collectives"].to_pylist()
+        if row["op"] == "send"
+    }
+    assert (ranks - 2, 0) in paths  # the last stage's first piece goes on at the first stage
+
+
 def test_hosts_keep_their_own_time():
     """Clock offsets move what a host writes down, and nothing else."""
     exact, shifted = (simulate(replace(SPEC, offset_ms=ms), (), 1).tables["collectives"] for ms in (0.0, 50.0))
@@ -75,7 +126,7 @@ def test_hosts_keep_their_own_time():
 def test_every_stage_does_all_microbatches_once(stages, microbatches):
     """Forward before backward of each, and never more under way than the pipeline is deep."""
     for stage in range(stages):
-        order = one_f_one_b(stage, stages, microbatches)
+        order = schedule(stage, stages, microbatches)
         assert len(order) == 2 * microbatches == len(set(order))
         under_way = np.cumsum([-1 if task.backward else 1 for task in order])
         assert under_way.min() >= 0
@@ -86,7 +137,7 @@ def test_every_stage_does_all_microbatches_once(stages, microbatches):
 def test_scenarios_have_a_truth(seed):
     """Whatever is drawn: the capture is labelled simulated, and the truth names class, place and time."""
     spec, faults = scenario(seed)
-    spec = replace(spec, ranks=spec.tp * spec.pp * 4, steps=42)
+    spec = replace(spec, ranks=spec.tp * spec.pp * 4, steps=42, cp=1, ep=1)
     faults = [f for f in faults if max((*f.ranks, *(r for link in f.links for r in link)), default=0) < spec.ranks]
     capture = simulate(spec, faults, seed)
     assert capture.tables["jobs"].to_pylist()[0]["simulated"]
