@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from offbeat.analyzer.postmortem import wording
 from offbeat.analyzer.postmortem.own_time import lengths, own_times
+from offbeat.analyzer.postmortem.whatif import WhatIf
 from offbeat.analyzer.postmortem.workload import uneven_sequences, uneven_stage
 from offbeat.model import Abstention, Action, Advice, Culprits, Evidence, FaultClass, Finding, Severity
 
@@ -53,7 +54,37 @@ def judge(trace: StragglerTrace) -> Outcome:
         outcome.findings.append(stage)
     if not slow and (moving := uneven_sequences(trace, own)) is not None:
         outcome.findings.append(moving)
+    outcome.findings = _with_cost(trace, own, outcome.findings)
     return outcome
+
+
+def _with_cost(trace: StragglerTrace, own: Own, findings: list[Finding]) -> list[Finding]:
+    """Return *findings*, those that name ranks or a stage with what they cost the job."""
+    whatif = WhatIf(trace) if findings else None
+    cost = whatif.cost() if whatif else None
+    if whatif is None or cost is None:
+        return findings
+    place = {rank: at for at, rank in own.rank.items()}
+    common = {
+        "slowdown": round(cost.slowdown, 4), "m_w": round(cost.workers, 4), "m_s": round(cost.last_stage, 4),
+        "step_seconds": round(cost.modelled, 4), "ideal_seconds": round(cost.ideal, 4),
+    }  # fmt: skip
+    out = []
+    for finding in findings:
+        stages = {e.data["stage"] for e in finding.evidence if finding.fault is FaultClass.WORKLOAD_STAGE_IMBALANCE}
+        ideal = [w for w in whatif.workers if w[0] in stages or w in {place.get(r) for r in finding.culprits.ranks}]
+        if not ideal:
+            out.append(finding)
+            continue
+        share = max(1 - whatif.seconds(ideal) / cost.modelled, 0.0)
+        text = (
+            f"{100 * share:.1f} % of the job's time: with this as quick as the rest a step would take "
+            f"{cost.modelled * (1 - share):.2f} s instead of {cost.modelled:.2f} s "
+            f"({share * len(own.rank):.1f} of every {len(own.rank)} GPU-hours of the recorded ranks)"
+        )
+        data = {"share": round(share, 4), "gpu_hours_per_hour": round(share * len(own.rank), 2), **common}
+        out.append(replace(finding, evidence=(*finding.evidence, Evidence("cost", text, data))))
+    return out
 
 
 def _slow(own: Own) -> Iterable[Finding]:

@@ -37,6 +37,8 @@ class StragglerTrace:
     replica: Ints
     rank: Ints
     batch: Ints
+    seq: Ints
+    chunk: Ints
     start: Floats
     duration: Floats
 
@@ -55,7 +57,7 @@ def read(file: Path) -> StragglerTrace:
         if parquet.metadata.num_rows > MAX_ROWS:
             raise ReadError(f"{parquet.metadata.num_rows} rows; at most {MAX_ROWS} are read")
         present = set(parquet.schema_arrow.names)
-        wanted = [c for c in (*COLUMNS, "mb_id", "start_ts") if c in present]
+        wanted = [c for c in (*COLUMNS, "mb_id", "seq_id", "mc", "start_ts") if c in present]
         table = parquet.read(columns=wanted)
         words = table.column("optype").cast(pa.string()).combine_chunks().dictionary_encode()
         op = words.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -68,6 +70,8 @@ def read(file: Path) -> StragglerTrace:
             replica=_ints(table, "dp_rank"),
             rank=_ints(table, "rank"),
             batch=_ints(table, "mb_id"),
+            seq=_ints(table, "seq_id"),
+            chunk=_ints(table, "mc"),
             start=_floats(table, "start_ts"),
             duration=_floats(table, "duration"),
         )
