@@ -17,8 +17,9 @@ from offbeat.analyzer.engine.engine import Engine
 from offbeat.reducer import restore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from offbeat.analyzer.engine.progress import Stretch
     from offbeat.model import Abstention, Finding
 
     Times = np.ndarray[Any, np.dtype[np.int64]]
@@ -53,6 +54,7 @@ class Replay:
     abstained: list[Abstention] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     iterations: list[int] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
     since: int = 0
     until: int = 0
 
@@ -135,6 +137,7 @@ def replay(tables: Mapping[str, pa.Table]) -> Replay:
     else:
         outcome.warnings.append(f"only the first {MAX_STEPS * STEP_NS // 3_600_000_000_000} hours were looked at")
     outcome.abstained = list(engine.abstained.values())
+    outcome.iterations = _iterations(outcome.stretches)
     return outcome
 
 
@@ -149,9 +152,24 @@ def _restored(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
 def _look(engine: Engine, now: int, outcome: Replay) -> None:
     for finding in engine.evaluate(now):
         outcome.findings[finding.job, finding.attempt, finding.id] = finding
-    for done in engine.stretches():
-        count = round(done.span_ns / max(done.iteration_ns, SHORTEST_NS))
-        outcome.iterations += [done.iteration_ns] * max(1, count)
+    outcome.stretches += engine.stretches()
+
+
+def _iterations(stretches: Sequence[Stretch]) -> list[int]:
+    """Return the lengths of iterations; before it was known what one is, they count by the length they have since."""
+    cuts: dict[tuple[str, int], list[Stretch]] = {}
+    for stretch in stretches:
+        newest = cuts.setdefault((stretch.job, stretch.attempt), [])
+        if newest and newest[-1].cut != stretch.cut:
+            newest.clear()
+        newest.append(stretch)
+    found: list[int] = []
+    for stretch in stretches:
+        mine = cuts[stretch.job, stretch.attempt]
+        known = stretch.cut == mine[-1].cut
+        length = stretch.iteration_ns if known else int(np.median([s.iteration_ns for s in mine]))
+        found += [length] * max(1, round(stretch.span_ns / max(length, SHORTEST_NS)))
+    return found
 
 
 def _later(times: Times, now: int) -> int:

@@ -133,7 +133,7 @@ class CommWindow:
 
     def complete(self) -> Times:
         """Return the held sequence numbers that every member has left, in order."""
-        done = (self.leave > 0).all(axis=1) & (self.seq >= 0)
+        done = (self.family.ends[:, self.number] == self.family.size) & (self.seq >= 0)
         return np.sort(self.seq[done])
 
     def open_cells(self) -> tuple[Times, Times]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from offbeat.analyzer.engine import robust
 from offbeat.analyzer.engine.columns import NONE, ints
+from offbeat.analyzer.engine.normal import held_back
 from offbeat.analyzer.engine.stalls import sent
 
 if TYPE_CHECKING:
@@ -27,10 +28,14 @@ SUMMARIES = 24
 """Healthy stretches remembered."""
 FEWER = 0.5
 """Share of the healthy traffic below which an edge is not judged."""
+OLDEST, CREPT = 6, 1.02
+"""Stretches that make the origin, and how far the usual may move away from it."""
+EXCUSED = 2.0
+"""By how many times an edge's seconds may differ more than they did, as far as that makes it uncertain."""
+LEARNED = 2
+"""Healthy stretches before anything counts as normal."""
 ENOUGH = 4
 """Seconds with data from which they tell how much seconds differ."""
-MEDIAN = 1.253
-"""Error of a median over that of a mean (normal distribution)."""
 RANKS = 1 << 24
 
 
@@ -44,9 +49,12 @@ class Delays:
         self._number: dict[int, int] = {}
         self._second: Ints = np.full(BINS, -1, np.int64)
         self._wire, self._bytes = np.zeros((BINS, 0)), np.zeros((BINS, 0))
+        self._waiting: list[Floats] = []
+        self._first: list[Floats] = []
+        """The oldest healthy stretches: what creeps takes the newer ones with it."""
         self._normal: list[Floats] = []
-        self._unsteady: list[float] = []
-        """Per healthy stretch, by what share the typical edge's seconds differ."""
+        self._unsteady: list[Floats] = []
+        """Per healthy stretch and edge, by what share its seconds differ: of few transfers they do by more."""
         self._moved: Floats = np.zeros(0)
         """Per edge the bytes a second of its busiest healthy stretch."""
 
@@ -109,14 +117,22 @@ class Delays:
         if not self.edges:
             return
         each, moved = self._over(seconds)
-        self._normal = [*self._normal, robust.median(each)][-SUMMARIES:]
+        self._waiting.append(robust.median(each))
+        while len(self._waiting) > held_back(len(self._waiting) + len(self._normal)):
+            settled = self._waiting.pop(0)
+            self._first = [*self._first, settled][:OLDEST]
+            self._normal = [*self._normal, settled][-SUMMARIES:]
         self._moved = np.maximum(np.concatenate([self._moved, np.zeros(len(moved) - len(self._moved))]), moved)
         with np.errstate(invalid="ignore", divide="ignore"):
             unsteady = robust.spread(each) / robust.median(each)
         unsteady = np.where(np.isfinite(each).sum(axis=0) >= ENOUGH, unsteady, np.nan)
         if np.isfinite(unsteady).any():
-            # Edges are alike in this, and each alone says little about it.
-            self._unsteady = [*self._unsteady, float(np.nanmedian(unsteady))][-SUMMARIES:]
+            self._unsteady = [*self._unsteady, unsteady][-SUMMARIES:]
+
+    def doubt(self) -> None:
+        """Drop the stretches held back: something is wrong, and it may have begun in them."""
+        if len(self._normal) >= LEARNED:
+            self._waiting = []
 
     def normal(self, seconds: int) -> tuple[Floats, Floats] | None:
         """Return (usual, error) by edge, or None while little is known.
@@ -128,12 +144,28 @@ class Delays:
             The healthy time on the wire a byte, ns; and by what share of it the present may differ by chance (standard
             deviation, of a median of *seconds* values, and of the usual one itself).
         """
-        if len(self._normal) < 2 or not self._unsteady:
+        known = self._normal if len(self._normal) >= LEARNED else [*self._normal, *self._waiting]
+        if len(known) < LEARNED or not self._unsteady:
             return None
-        count = len(self.edges)
-        stack = np.stack([np.concatenate([n, np.full(count - len(n), np.nan)]) for n in self._normal])
+        stack = self._stack(known)
         usual = robust.median(stack)
-        by_chance = MEDIAN * float(np.median(self._unsteady)) / np.sqrt(seconds)
+        if self._first:
+            usual = np.fmin(usual, CREPT * robust.median(self._stack(self._first)))
+        by_chance = robust.MEDIAN * self._seconds_differ(seconds) / np.sqrt(seconds)
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.fmax(robust.scatter(stack) / usual, by_chance)
         return usual, error * np.sqrt(1 + 1 / np.maximum(np.isfinite(stack).sum(axis=0), 1))
+
+    def _seconds_differ(self, seconds: int) -> Floats:
+        """Return per edge by what share its seconds differ: as they did, or more if they do so now."""
+        before = robust.median(self._stack(self._unsteady))
+        before = np.fmax(before, np.nanmedian(before) if np.isfinite(before).any() else 0.0)
+        each, _ = self._over(seconds)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            now = robust.spread(each) / robust.median(each)
+        # Not without end: what comes and goes would excuse itself.
+        return np.fmax(before, np.fmin(now, EXCUSED * before))
+
+    def _stack(self, stretches: list[Floats]) -> Floats:
+        count = len(self.edges)
+        return np.stack([np.concatenate([n, np.full(count - len(n), np.nan)]) for n in stretches])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from offbeat.analyzer.engine import cost
 from offbeat.analyzer.engine.columns import by_job
 from offbeat.analyzer.engine.facts import Hosts
 from offbeat.analyzer.engine.job import JobState
@@ -112,9 +113,11 @@ class Engine:
         own_doing = [s for rule in WORKLOAD for s in rule(view)]
         if not found and not workload.explain(view, own_doing):
             found = [s for rule in OTHERWISE for s in rule(view)]
+        found, own_doing = cost.priced(view, found), cost.priced(view, own_doing)
         always += own_doing
         if found:
             job.history.doubt()
+            job.delays.doubt()
         self._abstain(job, found)
         return always, found
 

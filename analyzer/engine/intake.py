@@ -168,7 +168,9 @@ class Intake:
         count = int(new.sum())
         mark, wait = np.full(len(events.rank), -1, np.int64), np.zeros(len(events.rank), np.int64)
         mark[:count] = self._marks(rows.number[new], rows.rank[new], rows.seq[new])
-        wait[count:] = (rows.leave - rows.enter)[ended]
+        # A send goes on by itself while its rank does other things: nobody waits in it.
+        sends = np.array([k[0] == "path" for k in kinds], bool)[kind_of[rows.number]] & (column == 0)
+        wait[count:] = np.where(sends, 0, rows.leave - rows.enter)[ended]
         self.steps.take(events, mark[events.order], wait[events.order])
 
     def _marks(self, number: Ints, rank: Ints, seq: Ints) -> Ints:

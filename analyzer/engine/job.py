@@ -17,6 +17,8 @@ from offbeat.analyzer.engine.inputs import Inputs
 from offbeat.analyzer.engine.intake import Intake
 from offbeat.analyzer.engine.learning import Beats
 from offbeat.analyzer.engine.normal import History
+from offbeat.analyzer.engine.passes import KINDS as PASSES
+from offbeat.analyzer.engine.passes import Passes
 from offbeat.analyzer.engine.recorders import Recorders
 from offbeat.analyzer.engine.roles import infer
 from offbeat.analyzer.engine.stalls import Stalls
@@ -62,6 +64,7 @@ class JobState:
         self.stalls = Stalls()
         self.recorders = Recorders()
         self.inputs = Inputs()
+        self.passes = Passes()
         self.tracker = Tracker(job, attempt)
         self.places = Places()
         self.alike: dict[Any, Any] = {}
@@ -70,6 +73,8 @@ class JobState:
         """Digests by rank of what must be equal: by epoch, slice and group of replicas."""
         self.since_step = 0
         """Steps before this are not judged: they hold an interruption."""
+        self.cuts = 0
+        """How often it was found anew what a step is."""
         self.phases: dict[int, str] = {}
         """Ranks that say they are in a phase of their own (checkpoint, eval), and which."""
         self._members: dict[str, dict[int, int]] = {}
@@ -102,6 +107,7 @@ class JobState:
             self._roles = None
             self.history.forget()
             self.since_step = 0
+            self.cuts += 1
         for cycles in self.intake.cycles.values():
             cycles.fold()
         if self._roles is None or before != self._paths_seen:
@@ -214,6 +220,10 @@ class JobState:
         ended = ints(table, "ended_at")
         data = (np.array([k == "data" for k in kinds], bool)[kind] if kinds else np.zeros(0, bool)) & (ended > 0)
         self.inputs.take(ints(table, "rank")[data], ints(table, "started_at")[data], ended[data])
+        told = np.array([PASSES.index(k) if k in PASSES else -1 for k in kinds] or [-1], np.int64)[kind]
+        mine = (told >= 0) & (ended > 0) & (ints(table, "step") >= 0)
+        took = (ended - ints(table, "started_at"))[mine]
+        self.passes.take(told[mine], ints(table, "rank")[mine], ints(table, "step")[mine], took)
         special = np.array([k not in ROUTINE for k in kinds], bool)[kind] if kinds else np.zeros(0, bool)
         for row in table.filter(pa.array(special)).to_pylist():
             if row["ended_at"] is None:

@@ -59,6 +59,8 @@ class Beats:
         """Grows whenever any beat or cycle becomes another."""
         self._turn = 0
         self._changed = False
+        self._looked: dict[Any, int] = {}
+        """The newest sequence number at the last look; with nothing new since, the answer would be the same."""
 
     def learn(self, job: JobState) -> bool:
         """Check some communicators' beats against their newest operations; return whether steps are cut otherwise."""
@@ -78,17 +80,20 @@ class Beats:
         return job.intake.set_markers(*self.markers(job))
 
     def _check(self, job: JobState, stream: _Stream, found: dict[Any, Beat | None]) -> None:
-        key, kind, window = stream
+        key, _, window = stream
+        held = self.known.get(key)
+        if held is not None and window.top - self._looked.get(key, -1) < held.length:
+            return
         done = window.complete()
         if len(done) < LEAST_DONE:
             return
+        self._looked[key] = window.top
         run = done[np.arange(len(done)) - len(done) + 1 + done[-1] - done == 0]
         rows = run % window.capacity
-        codes = window.signature[rows].max(axis=1).astype(np.int64) if kind == "comm" else np.zeros(len(rows), np.int64)
-        held = self.known.get(key)
-        if held is not None and _fits(held, codes, run, job):
+        if held is not None and _fits(held, _codes(stream, rows[-2 * held.length :]), run, job):
             self._group(job, stream, held, run)
             return
+        codes = _codes(stream, rows)
         beat = self._find(codes, int(run[0]), job, found)
         if beat is None and held is None and len(run) >= LEAST:
             entered = window.enter[rows[[0, -1]], 0]
@@ -175,6 +180,13 @@ class Beats:
         for rank, (_, *marker) in best.items():
             out[:, rank] = marker
         return out[0], out[1], out[2]
+
+
+def _codes(stream: _Stream, rows: Ints) -> Ints:
+    """Return what the operations in *rows* are; on a path one is like the other."""
+    if stream.kind != "comm":
+        return np.zeros(len(rows), np.int64)
+    return np.asarray(stream.window.signature[rows].max(axis=1), np.int64)
 
 
 def _fits(beat: Beat, codes: Ints, run: Ints, job: JobState) -> bool:

@@ -16,9 +16,12 @@ KEPT = 40
 healthy time out of memory."""
 LEARNED = 3
 """Stretches before anything counts as normal; the first ones hold the job's own start."""
-SETTLE = 4
-"""Stretches held back before they count as normal; with none, a creeping fault becomes its own baseline."""
+SETTLE, HELD_BACK = 4, 1 / 3
+"""Stretches held back before they count as normal, and that as a share of all while few are known; with none, a fault
+becomes its own baseline before anybody suspects it."""
 
+CALM = 4
+"""Stretches from which the wander of the step is known; of fewer, all may be alike by chance."""
 OLDEST = 6
 """Stretches that make the origin; fewer, and it is as uncertain as any single one."""
 
@@ -58,6 +61,15 @@ class Normal(Summary):
     origin: Floats
     wander: float
     paths_wander: dict[Any, Floats]
+    paths_origin: dict[Any, Floats]
+    """Transfers by family in the oldest stretches."""
+    length_wander: float | None
+    """The same of the step; None while few stretches are known."""
+
+
+def held_back(known: int) -> int:
+    """Return how many of *known* healthy stretches are too new to be trusted."""
+    return min(SETTLE, max(1, int(known * HELD_BACK)))
 
 
 class History:
@@ -73,7 +85,7 @@ class History:
     def learn(self, summary: Summary) -> None:
         """Add one healthy stretch."""
         self.waiting.append(summary)
-        if len(self.waiting) > SETTLE:
+        while len(self.waiting) > held_back(len(self.waiting) + len(self.settled)):
             self.settled.append(self.waiting.pop(0))
             if len(self.settled) > KEPT:
                 self.settled = self.settled[: KEPT // 2 : 2] + self.settled[KEPT // 2 :]
@@ -112,12 +124,25 @@ def _fold(known: list[Summary], every: list[Summary]) -> Normal:
         length_noise=float(np.median([s.length_noise for s in known])),
         families={key: _fold_paths([s.families[key] for s in known if key in s.families]) for key in _keys(known)},
         origin=robust.median(_stack([s.own for s in known[:OLDEST]])),
+        paths_origin={
+            key: robust.median(_stack([s.families[key].transfer for s in known[:OLDEST] if key in s.families]))
+            for key in _keys(known[:OLDEST])
+        },
+        length_wander=_length_wander(every),
         wander=float(np.nan_to_num(robust.median(robust.spread(own)[:, None])[0])) if len(every) >= LEARNED else 0.0,
         paths_wander={
             key: np.nan_to_num(robust.scatter(_stack([s.families[key].transfer for s in every if key in s.families])))
             for key in _keys(known)
         },
     )
+
+
+def _length_wander(every: list[Summary]) -> float | None:
+    if len(every) < CALM:
+        return None
+    lengths = np.array([s.length for s in every])
+    # The plain deviation as well: a job with moods is no calm one.
+    return float(max(robust.spread(lengths[:, None])[0], lengths.std())) * (1 + 2 / len(lengths))
 
 
 def _keys(summaries: list[Summary]) -> list[Any]:

@@ -52,6 +52,8 @@ class Stretch:
     ranks: Any
     lateness: Floats
     own: Floats
+    cut: int = 0
+    """How often the job's steps were cut anew before: what was a step under an earlier cut was none."""
 
 
 class Progress:
@@ -93,8 +95,10 @@ class Progress:
         at = int(ends[-1])
         if at - self._told < STRIDE_NS:
             return None
-        inside = ends > max(self._told, at - STRIDE_NS)
-        span, self._told = at - max(self._told, at - STRIDE_NS), at
+        # Of long steps several end at once; the time before a gap in the reports is nobody's.
+        begin = max(self._told, at - int(max(STRIDE_NS, 2 * steps.length)))
+        inside = ends > begin
+        span, self._told = at - begin, at
         ranks = np.array(sorted(view.job.ranks), np.int32)
         known = ranks < steps.own.shape[1]
         late, own = (np.full(len(ranks), np.nan, np.float32) for _ in range(2))
@@ -102,7 +106,7 @@ class Progress:
         late[known] = _mean(np.maximum(-steps.wait[inside], 0.0))[ranks[known]]
         own[known] = _mean(steps.recent.own[inside])[ranks[known]]
         iteration = int(np.median(steps.recent.length[inside]))
-        return Stretch(view.job.job, view.job.attempt, at, span, iteration, ranks, late, own)
+        return Stretch(view.job.job, view.job.attempt, at, span, iteration, ranks, late, own, view.job.cuts)
 
 
 def _mean(values: Any) -> Any:

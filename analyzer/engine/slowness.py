@@ -24,8 +24,6 @@ LEAST_SHARE = 0.02
 """Smallest excess, as a share of the healthy step; below it, honest differences between machines are faults."""
 LEAST_NS = 1_000_000
 """Smallest excess at all; below it the scheduler of a busy host is a fault."""
-ERRORS = 4.0
-"""Standard errors of the stretch's median that an excess must exceed; fewer make jitter a finding."""
 WANDERS = 2.5
 """Standard deviations of healthy stretches' medians that it must exceed; with fewer, a busy machine's moods are
 findings, and with more, on such a machine, a rank half as slow again is not."""
@@ -33,10 +31,20 @@ WANDERS_ALWAYS, ALWAYS = 1.8, 0.9
 """The same for a rank that is late in nearly all steps, and which share that is."""
 AGREES = 0.4
 """Part of the excess own time by which the rank must also wait less; without it, departure skew is blamed."""
+LONG = 4
+"""How many times as many steps are looked at for what is small: the error of a median shrinks with their number."""
 OFTEN = 0.6
 """Share of steps in which the rank must be late; without it one long pause makes the median's neighbours."""
 PEERS_SHARE, PEERS_SPREADS, PEERS = 0.05, 6.0, 3
 """Where no healthy time is known: least excess as a share of the step, and in spreads between peers; fewest peers."""
+MANY, MANY_SHARE = 16, 0.03
+"""Peers from which their spread is well known, and the least excess then."""
+UNLEARNED = 1.5
+"""By how much the bound on chance is raised where no healthy time is known."""
+ECHO = 0.12
+"""Share of the largest excess below which another one is taken for its echo; less, and bystanders are accused."""
+FED = 0.6
+"""Part of a group's common excess that one rank elsewhere must have alone to be what the group waits for."""
 SOMETIMES, HITS, HIT_NOISE = 0.2, 6, 5.0
 """A rank that is late now and then: least share of steps, least steps, and how many noises a late step stands out."""
 
@@ -59,29 +67,79 @@ def find(view: View) -> dict[int, Slow]:
     if view.normal is not None:
         found |= _sometimes(steps, view.normal) | _steadily(view, steps, view.normal)
     ranks = int(np.isfinite(steps.own).any(axis=0).sum())
+    # Beside one that is far slower the events of others fall otherwise, and so does what counts as their own time.
+    most = max((s.excess_ns for s in found.values()), default=0.0)
+    found = {r: s for r, s in found.items() if s.excess_ns > ECHO * most}
+    if found and not view.job.paths:
+        found = _without_fed(view, steps, found)
     return {} if len(found) > ranks / 2 else found
 
 
 def _steadily(view: View, steps: StepView, normal: Normal) -> dict[int, Slow]:
-    own, waits = steps.own, steps.wait
-    usual, usual_wait, origin = (_fit(v, own.shape[1]) for v in (normal.own, normal.wait, normal.origin))
-    # Against its own past and against its peers: the smaller of the two, or whoever was quick at first is accused of
-    # becoming ordinary, and whoever has the longer part by design is accused of having it.
-    change = own - np.fmin(usual, origin + LEAST_SHARE / 2 * normal.length)
-    excess = np.minimum(robust.median(change), robust.median(own))
-    shorter = -np.maximum(robust.median(waits) - usual_wait, robust.median(waits))
-    error = 1.253 * robust.spread(own) / np.sqrt(len(own))
+    """Return the ranks that are late step by step: clearly over a few, or by less over many."""
+    count = len(steps.own)
+    usual, usual_wait, origin = (_fit(v, steps.own.shape[1]) for v in (normal.own, normal.wait, normal.origin))
+    usual = np.fmin(usual, origin + LEAST_SHARE / 2 * normal.length)
+    # A transfer that grew by much more than anybody's own time is a network's doing; entries shift with it.
+    doubt = _slower_transfers(view, steps.own.shape[1]) / 2
+    recent: Floats | None = None
+    found: dict[int, Slow] = {}
+    for steps_looked_at in (count, LONG * count):
+        own, waits = steps.long_own[-steps_looked_at:], steps.long_wait[-steps_looked_at:]
+        if len(own) < steps_looked_at:
+            break
+        # Against its own past and against its peers: the smaller of the two, or whoever was quick at first is accused
+        # of becoming ordinary, and whoever has the longer part by design is accused of having it.
+        both = np.minimum(own - usual, own)
+        excess = np.minimum(robust.median(own - usual), robust.median(own))
+        recent = excess if recent is None else recent
+        shorter = -np.maximum(robust.median(waits) - usual_wait, robust.median(waits))
+        least = _least(both, _error(own, _fit(normal.noise, own.shape[1])), normal)
+        with np.errstate(invalid="ignore"):
+            late = (excess > np.maximum(least, doubt)) & (shorter > AGREES * excess)
+            late &= ((both > least / 2).mean(axis=0) >= OFTEN) & (recent > least / 2)
+        found |= {int(r): Slow(float(excess[r]), 1.0, learned=True) for r in np.nonzero(late)[0] if r not in found}
+    return found
+
+
+def _without_fed(view: View, steps: StepView, found: dict[int, Slow]) -> dict[int, Slow]:
+    """Return *found* without those that wait for another of them where sends and receives are not recorded.
+
+    What a pipeline stage waits for its input then looks like its own time. But all members of its tensor group wait for
+    that alike, while a rank that is slow by itself makes the members of its group wait for it.
+    """
+    excess = np.nan_to_num(robust.median(steps.own))
+    nearest: dict[int, tuple[int, ...]] = {}
+    for window in view.job.windows.values():
+        for rank in window.members if len(window.members) > 1 and window.top >= 0 else ():
+            if rank not in nearest or len(window.members) < len(nearest[rank]):
+                nearest[rank] = window.members
+    alone = {
+        r: excess[r] - float(np.median([excess[p] for p in group if p != r and p < len(excess)] or [0.0]))
+        for r, group in nearest.items()
+        if r < len(excess)
+    }
+    most = max(alone.values(), default=0.0)
+    return {r: s for r, s in found.items() if alone.get(r, s.excess_ns) > s.excess_ns / 2 or most < FED * s.excess_ns}
+
+
+def _least(both: Floats, error: Floats, normal: Normal) -> Floats:
+    """Return the excess of each rank from which it is late, ns."""
     floor = max(LEAST_SHARE * normal.length, LEAST_NS)
-    often = (np.minimum(change, own) > floor / 2).mean(axis=0)
+    often = (both > floor / 2).mean(axis=0)
     # What shows in nearly every step is no mood of the machine, which comes and goes.
     wander = np.where(often >= ALWAYS, WANDERS_ALWAYS, WANDERS) * normal.wander
-    least = np.maximum(np.maximum(floor, wander), ERRORS * error)
-    often = (np.minimum(change, own) > least / 2).mean(axis=0)
-    with np.errstate(invalid="ignore"):
-        late = (excess > least) & (shorter > AGREES * excess) & (often >= OFTEN)
-        # A transfer that grew by much more than anybody's own time is a network's doing; entries shift with it.
-        late &= excess > _slower_transfers(view, own.shape[1]) / 2
-    return {int(r): Slow(float(excess[r]), 1.0, learned=True) for r in np.nonzero(late)[0]}
+    return np.asarray(np.maximum(np.maximum(floor, wander), robust.sigmas(both.shape[1]) * error))
+
+
+def _error(own: Floats, noise: Floats) -> Floats:
+    """Return the standard error of each rank's median over the stretch, ns.
+
+    A few steps may look steady by chance: no rank is taken to be steadier than it was, or than the typical one is.
+    """
+    steady = robust.spread(own)
+    typical = np.nanmedian(steady) if np.isfinite(steady).any() else 0.0
+    return np.asarray(robust.MEDIAN * np.fmax(np.fmax(steady, noise), typical) / np.sqrt(len(own)))
 
 
 def _sometimes(steps: StepView, normal: Normal) -> dict[int, Slow]:
@@ -113,11 +171,16 @@ def _unlearned(steps: StepView) -> dict[int, Slow]:
     if known.sum() <= PEERS:
         return {}
     between = float(robust.spread(own[known][:, None])[0])
-    least = max(PEERS_SHARE * steps.length, 2 * LEAST_NS, PEERS_SPREADS * between)
-    error = 1.253 * robust.spread(steps.own) / np.sqrt(len(steps.own))
+    share = PEERS_SHARE if known.sum() < MANY else MANY_SHARE
+    least = max(share * steps.length, 2 * LEAST_NS, PEERS_SPREADS * between)
+    error = _error(steps.own, np.full(len(own), np.nan))
     often = (steps.own > least / 2).mean(axis=0)
     with np.errstate(invalid="ignore"):
-        late = (own > np.maximum(least, 2 * ERRORS * error)) & (-waits > AGREES * own) & (often >= 0.9)
+        late = (
+            (own > np.maximum(least, UNLEARNED * robust.sigmas(len(own)) * error))
+            & (-waits > AGREES * own)
+            & (often >= 0.9)
+        )
     return {int(r): Slow(float(own[r]), 1.0, learned=False) for r in np.nonzero(late)[0]}
 
 

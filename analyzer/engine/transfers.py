@@ -22,6 +22,8 @@ FELT_SHARE, CLEAR_SHARE = 0.001, 0.03
 """Growth as a share of the healthy step from which a job feels it, and clearly so; else it is no fault."""
 PEERS, APART, SPREADS = 6, 0.1, 6.0
 """Communicators that do the same from which one is judged by the others; share and spreads by which it must differ."""
+CREPT = 1.02
+"""How far the usual may move away from that of the oldest stretches; further, and what creeps becomes usual."""
 ERRORS = 4.0
 """Wanders of the healthy transfer that growth must exceed; fewer make the machine's moods a fault."""
 
@@ -73,9 +75,12 @@ class _Row:
             usual = _fit(normal.families[key].transfer, count)
             self.depart = np.nan_to_num(_fit(normal.families[key].depart, count))
             wander = np.nan_to_num(_fit(normal.paths_wander[key], count))
+            if key in normal.paths_origin:
+                usual = np.fmin(usual, CREPT * _fit(normal.paths_origin[key], count))
         typical, apart = _peers(view, key, family, self.now)
         with np.errstate(invalid="ignore"):
-            least = np.maximum(GROWTH * usual, ERRORS * wander)
+            by_chance = robust.sigmas(count) * family.error * family.per_step
+            least = np.maximum(np.maximum(GROWTH * usual, ERRORS * wander), by_chance)
             # Without a healthy past, or with one that was sick already, those that do the same are the measure.
             sick = ~(usual <= typical + apart) & np.isfinite(typical)
             self.usual, self.least = np.where(sick, typical, usual), np.where(sick, apart, least)

@@ -66,6 +66,8 @@ class FamilyView:
     now: Paths
     per_step: Floats
     """Cycles a step."""
+    error: Floats
+    """Standard error of `now.transfer`, ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,8 @@ def _families(job: JobState, span_ns: float, step_ns: float) -> dict[Any, Family
         count = np.clip(np.ceil(max(span_ns, LEAST * step_ns) / np.maximum(lengths, 1.0)), 1, MOST)
         # How many cycles a step has does not change while the beat holds; measured anew it would add its own noise.
         per_step = np.maximum(np.round(longest / np.array(spans[key])), 1.0)
-        now = _medians(cycles, len(windows[key]), count, lengths)
-        found[key] = FamilyView(cycles, words[key], windows[key], now, per_step)
+        now, error = _medians(cycles, len(windows[key]), count, lengths)
+        found[key] = FamilyView(cycles, words[key], windows[key], now, per_step, error)
     return found
 
 
@@ -136,7 +138,8 @@ def _lengths(cycles: Cycles, count: int) -> Floats:
     return robust.median(np.diff(began, axis=0))
 
 
-def _medians(cycles: Cycles, count: int, depth: Floats, lengths: Floats) -> Paths:
+def _medians(cycles: Cycles, count: int, depth: Floats, lengths: Floats) -> tuple[Paths, Floats]:
+    """Return the medians over the newest cycles, and the standard error of the transfer's."""
     comms = np.arange(count)
     known = np.isfinite(depth)
     most = int(np.max(depth[known], initial=1))
@@ -145,7 +148,13 @@ def _medians(cycles: Cycles, count: int, depth: Floats, lengths: Floats) -> Path
     inside = whole & (age < np.nan_to_num(depth))
     transfer = np.where(inside, cycles.transfer[row, comms], np.nan)
     depart = np.where(inside[:, :, None], cycles.depart[row, comms], np.nan)
-    return Paths(robust.median(transfer), lengths, robust.median(depart))
+    middle = robust.median(transfer)
+    # Few cycles may look steady by chance: none is taken to be steadier than the typical communicator.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = robust.spread(transfer) / middle
+        share = np.fmax(share, np.nanmedian(share) if np.isfinite(share).any() else 0.0)
+        error = robust.MEDIAN * share * middle / np.sqrt(np.isfinite(transfer).sum(axis=0))
+    return Paths(middle, lengths, robust.median(depart)), error
 
 
 def learn(view: View) -> None:

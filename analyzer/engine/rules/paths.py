@@ -69,12 +69,15 @@ def _by_transfers(view: View) -> list[Suspicion] | None:
         return None
     edges = [delays.edges[k] for k in crossing]
     # What is plain shows in few seconds; what is small shows in many.
-    for span in (seconds, min(LONG * seconds, BINS - 2)):
-        slow, steady = _hot(view, edges, crossing, span)
-        if slow:
-            verdicts = explain(parts(job, edges), [Sighting(frozenset({s.edge})) for s in slow], steady)
-            return [_suspicion(view, v, [_wire(slow[k]) for k in v.sightings[:4]], 0.95) for v in verdicts]
-    return []
+    looks = [_hot(view, edges, crossing, span) for span in (seconds, min(LONG * seconds, BINS - 2))]
+    slow = {h.edge: h for hot, _ in reversed(looks) for h in hot}
+    if not slow:
+        return []
+    steady = [s for s in looks[0][1] if not s & set(slow)]
+    sightings = [Sighting(frozenset({edge})) for edge in slow]
+    hot = list(slow.values())
+    verdicts = explain(parts(job, edges), sightings, steady)
+    return [_suspicion(view, v, [_wire(hot[k]) for k in v.sightings[:4]], 0.95) for v in verdicts]
 
 
 def _hot(view: View, edges: list[Edge], at: list[int], seconds: int) -> tuple[list[_Hot], list[frozenset[Edge]]]:

@@ -8,15 +8,21 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
+from offbeat.analyzer.engine import robust
 from offbeat.analyzer.engine.rules.common import SECOND, STARVED, cpu_wait, listing, ms, pressure
 from offbeat.analyzer.engine.suspicion import Suspicion
 from offbeat.model import Action, Advice, Culprits, Evidence, FaultClass, Severity
 
 if TYPE_CHECKING:
+    from offbeat.analyzer.engine.normal import Normal
     from offbeat.analyzer.engine.view import View
 
-SLOWER = 1.25
-"""Iteration time against the healthy one; less is the job's own wander."""
+SLOWER, CALM, WANDERS = 1.25, 1.05, 6.0
+"""Iteration time against the healthy one; less is a job's own wander. A job that is known to be calm is judged from
+less on: by so many of the deviations between its healthy stretches, and never below the second."""
+ERRORS, MOODY = 4.0, 0.05
+"""Standard errors that the growth must exceed; and the noise from step to step, as a share of it, from which steps
+are not taken for independent: a machine's moods last for many of them, and more make nothing surer."""
 HOLD_NS = 8 * SECOND
 """Longer than for a named culprit: a rule that can name one must have had its chance."""
 
@@ -27,7 +33,9 @@ def judge(view: View) -> list[Suspicion]:
     if steps is None or normal is None:
         return []
     length = steps.length
-    if length < SLOWER * normal.length or length - normal.length < 4 * normal.length_noise:
+    if length < _least(normal) * normal.length or length - normal.length < ERRORS * _error(
+        normal, len(steps.recent.own)
+    ):
         return []
     starved = _starved(view, steps.since)
     if starved:
@@ -49,6 +57,19 @@ def judge(view: View) -> list[Suspicion]:
             clear_ns=4 * SECOND,
         )
     ]
+
+
+def _error(normal: Normal, count: int) -> float:
+    """Return by how much the typical step of *count* may be longer by chance, ns."""
+    noise = normal.length_noise
+    return noise if noise > MOODY * normal.length else robust.MEDIAN * noise / count**0.5
+
+
+def _least(normal: Normal) -> float:
+    """Return from how many times its healthy length an iteration counts as slower."""
+    if normal.length_wander is None:
+        return SLOWER
+    return min(max(1 + WANDERS * normal.length_wander / normal.length, CALM), SLOWER)
 
 
 def _starved(view: View, since: int) -> dict[int, tuple[float, float]]:

@@ -34,6 +34,9 @@ PAUSE, PAUSE_NS, TOGETHER = 2.0, SECOND, 0.8
 """Excess of a step over the typical one, in steps and at least, from which it is a pause; share of ranks in it."""
 MOVES = 0.5
 """Share of steps in which one rank may be the slowest; more, and it is that rank."""
+PASSES, SHARED = 0.8, 0.7
+"""Correlation of a rank's forward and backward times, and of members' of a tensor group, from which it is the work
+that differs; passes hold waits for peers too, and so correlate less than computing alone does (0.9 in OSDI'25)."""
 LEAST_RANKS = 4
 """Ranks of one role below which it cannot be told that the slow one changes."""
 HOLD_NS = 5 * SECOND
@@ -115,9 +118,7 @@ def _stages(view: View, steps: StepView) -> list[Suspicion]:
 
 
 def _sequences(job: JobState, steps: StepView) -> list[Suspicion]:
-    # Work that differs shows in what is sent, too; without that it may be any machine's jitter.
-    if not any(beat.coarse for beat in job.rhythm.known.values()):
-        return []
+    """Return that ranks of one role take turns at being slow, where it shows that their work differs."""
     own = steps.long_own
     known = np.isfinite(own).all(axis=0)
     if known.sum() < LEAST_RANKS or len(own) < LEAST:
@@ -128,9 +129,40 @@ def _sequences(job: JobState, steps: StepView) -> list[Suspicion]:
     waits = steps.long_wait[:, known] - np.median(steps.long_wait[:, known], axis=0)
     if uneven < UNEVEN * steps.length or often > MOVES or _correlation(own, -waits) < MOVES:
         return []
+    why = _of_work(job, own, np.nonzero(known)[0])
+    if why is None:
+        return []
     text = f"ranks that do the same work differ by {ms(uneven)} in a step of {ms(steps.length)}, another one each time"
     advice = Advice(Action.FIX_WORKLOAD, "balance the batches: sequences of different length make others wait")
-    return [_told(FaultClass.WORKLOAD_SEQUENCE_IMBALANCE, steps, text, advice, {"spread_ns": uneven})]
+    data = {"spread_ns": uneven}
+    return [_told(FaultClass.WORKLOAD_SEQUENCE_IMBALANCE, steps, f"{text}; {why}", advice, data)]
+
+
+def _of_work(job: JobState, own: Any, ranks: Any) -> str | None:
+    """Return what shows that it is the work that differs; without a sign it may be any machine's jitter."""
+    together = job.passes.correlation()
+    if together is not None:
+        return f"forward and backward correlate at {together:.2f}" if together >= PASSES else None
+    if any(beat.coarse for beat in job.rhythm.known.values()):
+        return "what they send differs as well"
+    # Members of a tensor group share their sequences, and machines do not share their jitter.
+    place = {int(r): k for k, r in enumerate(ranks)}
+    pairs = [
+        (place[a], place[b])
+        for w in job.windows.values()
+        if 1 < len(w.members) == _smallest(job)
+        for a, b in zip(w.members[:-1], w.members[1:], strict=True)
+        if a in place and b in place
+    ]
+    if len(pairs) < LEAST_RANKS // 2:
+        return None
+    shared = _correlation(own[:, [a for a, _ in pairs]], own[:, [b for _, b in pairs]])
+    return f"members of a group differ alike (correlation {shared:.2f})" if shared >= SHARED else None
+
+
+def _smallest(job: JobState) -> int:
+    """Return the size of the smallest communicators, which is not that of all replicas."""
+    return min((len(w.members) for w in job.windows.values() if len(w.members) > 1), default=0)
 
 
 def _correlation(a: Any, b: Any) -> float:
