@@ -48,7 +48,7 @@ class Delays:
         """The newest second with any transfer."""
         self._number: dict[int, int] = {}
         self._second: Ints = np.full(BINS, -1, np.int64)
-        self._wire, self._bytes = np.zeros((BINS, 0)), np.zeros((BINS, 0))
+        self._wire, self._bytes, self._count = (np.zeros((BINS, 0)) for _ in range(3))
         self._waiting: list[Floats] = []
         self._first: list[Floats] = []
         """The oldest healthy stretches: what creeps takes the newer ones with it."""
@@ -76,10 +76,12 @@ class Delays:
         row = second % BINS
         for s in np.unique(second):
             if self._second[s % BINS] < s:
-                self._second[s % BINS], self._wire[s % BINS], self._bytes[s % BINS] = s, 0, 0
+                self._second[s % BINS] = s
+                self._wire[s % BINS], self._bytes[s % BINS], self._count[s % BINS] = 0, 0, 0
         live = self._second[row] == second
         np.add.at(self._wire, (row[live], edge[live]), wire[good][live])
         np.add.at(self._bytes, (row[live], edge[live]), nbytes[good][live])
+        np.add.at(self._count, (row[live], edge[live]), 1)
 
     def _edges_of(self, keys: Ints) -> Ints:
         distinct, inverse = np.unique(keys, return_inverse=True)
@@ -89,8 +91,8 @@ class Delays:
                 self.edges.append((int(key) // RANKS, int(key) % RANKS))
         more = len(self.edges) - self._wire.shape[1]
         if more:
-            self._wire, self._bytes = (
-                np.concatenate([a, np.zeros((BINS, more))], axis=1) for a in (self._wire, self._bytes)
+            self._wire, self._bytes, self._count = (
+                np.concatenate([a, np.zeros((BINS, more))], axis=1) for a in (self._wire, self._bytes, self._count)
             )
         return np.array([self._number[int(k)] for k in distinct], np.int64)[inverse.reshape(-1)]
 
@@ -157,9 +159,18 @@ class Delays:
         return usual, error * np.sqrt(1 + 1 / np.maximum(np.isfinite(stack).sum(axis=0), 1))
 
     def _seconds_differ(self, seconds: int) -> Floats:
-        """Return per edge by what share its seconds differ: as they did, or more if they do so now."""
-        before = robust.median(self._stack(self._unsteady))
-        before = np.fmax(before, np.nanmedian(before) if np.isfinite(before).any() else 0.0)
+        """Return per edge by what share its seconds differ: as they did, or more if they do so now.
+
+        None is taken to be steadier than the typical edge with as many transfers a second, the fewer the unsteadier.
+        """
+        own = robust.median(self._stack(self._unsteady))
+        before = np.fmax(own, np.nanmedian(own) if np.isfinite(own).any() else 0.0)
+        often = self._count.sum(axis=0) / np.maximum((self._count > 0).sum(axis=0), 1)
+        kind = np.round(np.log2(np.maximum(often, 1)))
+        for one in np.unique(kind):
+            mine = (kind == one) & np.isfinite(own)
+            if mine.any():
+                before[kind == one] = np.fmax(before[kind == one], np.median(own[mine]))
         each, _ = self._over(seconds)
         with np.errstate(invalid="ignore", divide="ignore"):
             now = robust.spread(each) / robust.median(each)
