@@ -10,7 +10,7 @@ from offbeat import faults
 from offbeat.model import Evidence, FaultClass
 
 SECOND = 10**9
-COST = Evidence("cost", "8 GPUs at 1.58 times the usual iteration.", {"gpu_hours": 0.0345})
+COST = Evidence("cost", "37 % of the job's time is lost to it.", {"share": 0.37, "gpu_hours_per_hour": 2.96})
 OWN = Evidence("own_time", "Own time 296 ms, before 187 ms.", {"before_ms": 187.2, "now_ms": 296.4})
 
 
@@ -48,7 +48,7 @@ def test_the_page_tells_an_operator_what_to_do(open_page, known):
         "Rank 5 on node-2 needs 1.6 times as long",
         "rank 5 on node-2",
         "Take the host out of service:",
-        "0.0345 GPU-hours",
+        "2.96 GPU-hours an hour",
         "Own time 296 ms, before 187 ms.",
         "7 ranks wait on it and are not accused: 0\u20134, 6, 7",
         "by tok_ann",

@@ -8,6 +8,8 @@ import { culprits } from "./words.js";
 
 const HOSTS_SHOWN = 12;
 const SIMILAR_SHOWN = 6;
+/** Figures of a cost that are told large, and in which words. */
+const COSTS = [["gpu_hours", "GPU-hours"], ["gpu_hours_per_hour", "GPU-hours an hour"]];
 /** Signs beside the steps of a life: a shape each, so that nothing hangs on a colour. */
 const SIGNS = { opened: "●", changed: "◌", acknowledged: "✓", recovering: "↻", recovered: "■", resolved: "■", feedback: "✎" };
 
@@ -40,8 +42,8 @@ export function costNodes(finding) {
   return finding.evidence
     .filter((item) => item.kind === "cost")
     .map(({ text, data }) => {
-      const hours = Object.entries(data ?? {}).find(([name, value]) => name.startsWith("gpu_hours") && typeof value === "number");
-      return el("p", {}, hours ? el("b", { class: "hours", text: `${trim(hours[1])} GPU-hours ` }) : null, el("span", { text }));
+      const [name, words] = COSTS.find(([key]) => typeof data?.[key] === "number") ?? [null, null];
+      return el("p", {}, name ? el("b", { class: "hours", text: `${trim(data[name])} ${words} ` }) : null, el("span", { text }));
     });
 }
 
