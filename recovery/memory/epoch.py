@@ -11,6 +11,7 @@ __all__ = ["CHUNK", "DATA", "PARITY", "Epoch", "Seal", "job_name"]
 
 DATA, PARITY = 0, 1
 """Kinds of images: a rank's state, and a host's parity of others' state."""
+_HEX = re.compile(r"[0-9a-f]{64}")
 _JOB = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
@@ -47,6 +48,11 @@ class Seal(NamedTuple):
         """What it is a part of."""
         return Epoch(self.generation, self.step)
 
+    @property
+    def face(self) -> Seal:
+        """The seal without its time: equal for an image and for the same image rebuilt."""
+        return self._replace(sealed_at=0)
+
     @classmethod
     def of(cls, fields: Any) -> Seal:
         """Read a seal from a message.
@@ -58,9 +64,11 @@ class Seal(NamedTuple):
             seal = cls(*fields)
         except TypeError as error:
             raise ValueError(f"not a seal: {error}") from None
-        for field, kind in cls.__annotations__.items():
-            if not isinstance(getattr(seal, field), str if kind in {"str", str} else int):
+        for field in cls._fields:
+            if not isinstance(getattr(seal, field), str if field in {"job", "fingerprint"} else int):
                 raise ValueError(f"not a seal: {field} is {getattr(seal, field)!r}")  # noqa: TRY004 - a message's text
+        if not _HEX.fullmatch(seal.fingerprint) or seal.nbytes < 0 or not 0 <= seal.rank < 1 << 31:
+            raise ValueError(f"not a seal: fingerprint {seal.fingerprint!r}, rank {seal.rank}, {seal.nbytes} bytes")
         return seal
 
 

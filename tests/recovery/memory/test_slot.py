@@ -160,7 +160,9 @@ def test_a_jobs_name_cannot_lead_elsewhere(text):
         job_name(text)
 
 
-@pytest.mark.parametrize("fields", [[], ["job"] * 10, ["j", 0, 0, 1, 1, 1, 1, "f", 0, None], 7])
+@pytest.mark.parametrize(
+    "fields", [[], ["job"] * 10, ["j", 0, 0, 1, 1, 1, 1, "ab" * 32, 0, None], ["j", 0, 0, 1, 1, 1, 1, "f", 0, 0], 7]
+)
 def test_what_is_no_seal_is_refused(fields):
     """A message from a peer that is no seal is an error that names the field."""
     with pytest.raises(ValueError, match="not a seal"):
