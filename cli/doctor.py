@@ -32,7 +32,9 @@ from offbeat.collector.sources.infiniband import InfinibandSource
 from offbeat.collector.sources.kernel_log import KernelLogSource
 from offbeat.collector.sources.nccl_ras import NcclRasSource
 from offbeat.collector.tail import Tail
-from offbeat.settings import AgentSettings, ServiceSettings
+from offbeat.recovery.memory import isal
+from offbeat.recovery.memory.client import KeeperClient, KeeperGoneError
+from offbeat.settings import AgentSettings, KeeperSettings, ServiceSettings
 
 SERVICE = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "standardwebhooks")
 """Distributions of the extra `service`."""
@@ -122,6 +124,23 @@ def _service(_: AgentSettings) -> Check:
 def _postgresql(_: AgentSettings) -> Check:
     found = _version("psycopg")
     return Check("psycopg", _state(found is not None), found or "not installed", "PostgreSQL in place of a file")
+
+
+def _coding(_: AgentSettings) -> Check:
+    there = isal.library() is not None
+    seen = "ISA-L" if there else "no ISA-L (pip install pyeclib); numpy codes in its place, at a tenth of the speed"
+    return Check("coding", _state(there), seen, "erasure-coded snapshots as fast as memory")
+
+
+def _keeper(_: AgentSettings) -> Check:
+    client = KeeperClient(load(KeeperSettings, {}).keeper_dir)
+    try:
+        jobs = len(client.call("epochs")["jobs"])
+    except (KeeperGoneError, PermissionError) as error:
+        return Check("keeper", State.MISSING, str(error), "snapshots in memory")
+    finally:
+        client.close()
+    return Check("keeper", State.OK, f"answers, holds {jobs} jobs", "snapshots in memory")
 
 
 def _rings(settings: AgentSettings) -> Check:
@@ -306,6 +325,8 @@ CHECKS: tuple[Callable[[AgentSettings], Check], ...] = (
     _nccl,
     _service,
     _postgresql,
+    _coding,
+    _keeper,
     _rings,
     _spool,
     _tcp,

@@ -30,6 +30,8 @@ COMMANDS = {
     "tasks": "Send alerts and clean up for a service that runs as several processes, with Celery.",
     "beat": "Say when the tasks are due; one of these is enough.",
     "agent": "Run the node agent beside a training job.",
+    "keeper": "Keep snapshots of the training jobs of this host in memory.",
+    "epochs": "Show what can be restored from the memory of this host.",
     "diagnose": "Name what is wrong in dumps, logs or captures; needs no service.",
     "simulate": "Write the capture of a simulated job with the faults you ask for.",
     "demo": "Train a small real job, break it, and see each fault named.",

@@ -90,6 +90,7 @@ def setting_tables() -> str:
         ("Every command that speaks to the service", settings.ClientSettings),
         ("The agent, besides", settings.AgentSettings),
         ("The service", settings.ServiceSettings),
+        ("The keeper", settings.KeeperSettings),
     ):
         rows = []
         for name, field in kind.model_fields.items():
@@ -102,6 +103,7 @@ def setting_tables() -> str:
 
 WORKED_OUT = {
     "gethostname": "the machine's host name",
+    "_keeper_dir": "`/dev/shm/offbeat-keeper-<uid>`",
     "spool_directory": "`/var/lib/offbeat/spool`; `~/.local/state/offbeat/spool` where that is not ours to write",
 }
 """Defaults that depend on the machine, in words."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from offbeat.recovery.memory.budget import BudgetError
+from offbeat.recovery.memory.director import UndecidedError
 from offbeat.recovery.memory.frames import Channel, ClosedError, FrameError
 from offbeat.recovery.memory.grants import NoSlotError
 from offbeat.recovery.memory.job import AbsentError, StaleError
@@ -31,6 +32,7 @@ KINDS: dict[str, type[Exception]] = {
     "budget": BudgetError,
     "no_slot": NoSlotError,
     "forbidden": PermissionError,
+    "undecided": UndecidedError,
     "bad": ValueError,
 }
 """Errors that are raised at the caller as they were raised there."""

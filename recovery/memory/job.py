@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -214,6 +215,18 @@ class Job:
                 self.state.protected.discard(epoch)
                 self._write_state()
 
+    def clear(self, generation: int) -> None:
+        """Let everything go, of older generations too: nothing of it can be restored.
+
+        Raises:
+            StaleError: The caller is fenced.
+        """
+        with self.lock:
+            self.admit(generation)
+            self.state.committed = None
+            self.state.protected = set()
+            self._write_state()
+
     def find(self, kind: int, rank: int, epoch: Epoch) -> tuple[Room, Seal]:
         """Return the slot that holds a part of *epoch*, with its seal.
 
@@ -256,6 +269,19 @@ class Job:
     def write_manifest(self, epoch: Epoch, text: bytes) -> None:
         """Keep the manifest of *epoch* until a newer one is committed."""
         _replace(self.manifest_file(epoch), text)
+
+    def bytes(self) -> int:
+        """Return how much memory the job takes."""
+        with self.lock:
+            return sum(room.path.stat().st_size for room in self.rooms.values())
+
+    def idle_seconds(self) -> float:
+        """Return how long ago anything of the job was sealed or promised; 0 while a trainer holds a slot."""
+        with self.lock:
+            if any(region.locked(room.descriptor) for room in self.rooms.values()):
+                return 0.0
+            last = [seal.sealed_at / 1e9 for seal in self.inventory()]
+        return time.time() - max([self._state_file.stat().st_mtime, *last])
 
     def close(self) -> None:
         """Let go of all files; they stay."""

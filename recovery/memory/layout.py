@@ -62,19 +62,31 @@ class Layout:
     @property
     def fingerprint(self) -> bytes:
         """SHA-256 of names, types, shapes, sharding and places: equal where an image can be read as another one was."""
-        return hashlib.sha256(json.dumps([self.head_bytes, *self.entries]).encode()).digest()
+        return hashlib.sha256(self.opening).digest()
+
+    def fits(self, found: Sequence[tuple[tree.Path, Any]], first: int = 0) -> bool:
+        """Tell whether the entries from number *first* on are those of the arrays *found*."""
+        part = self.entries[first : first + len(found)]
+        return len(part) == len(found) and all(
+            (entry.path, entry.dtype, entry.shape, entry.sharding) == (path, form.dtype, form.shape, form.sharding)
+            for entry, (path, form) in zip(part, ((path, ar.form(value)) for path, value in found), strict=True)
+        )
 
     def views(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
         """Return the bytes of each entry in *image*, without a copy."""
         return [image[entry.offset : entry.offset + entry.nbytes] for entry in self.entries]
 
-    def write_head(self, image: NDArray[np.uint8], skeleton: Any) -> None:
+    def write_head(self, image: NDArray[np.uint8], skeleton: bytes) -> None:
         """Write the head of an image.
+
+        Args:
+            image: Where to.
+            skeleton: Of its tree, as `text_of` writes it.
 
         Raises:
             LayoutError: The skeleton has outgrown the head.
         """
-        text = self.opening + json.dumps(skeleton, separators=(",", ":")).encode() + b"}"
+        text = self.opening + skeleton + b"}"
         if _LENGTH.size + len(text) > self.head_bytes:
             raise LayoutError(
                 f"numbers and texts of the state grew to {len(text)} bytes, the head has room for {self.head_bytes}"
@@ -133,10 +145,15 @@ def write(image: NDArray[np.uint8], state: Any) -> Layout:
     layout = plan(found, skeleton)
     if layout.nbytes > image.nbytes:
         raise ValueError(f"the state takes {layout.nbytes} bytes, the image has {image.nbytes}")
-    layout.write_head(image, skeleton)
+    layout.write_head(image, text_of(skeleton))
     for (_, array), target in zip(found, layout.views(image), strict=True):
         ar.read_into(array, target)
     return layout
+
+
+def text_of(skeleton: Any) -> bytes:
+    """Return a skeleton as it stands in a head."""
+    return json.dumps(skeleton, separators=(",", ":")).encode()
 
 
 def parse(image: NDArray[np.uint8]) -> tuple[Layout, Any]:

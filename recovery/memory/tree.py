@@ -24,8 +24,12 @@ class TreeError(ValueError):
     """A tree holds what cannot be kept, or a skeleton is none; the message names the place."""
 
 
-def flatten(tree: Any) -> tuple[list[tuple[Path, Any]], Any]:
+def flatten(tree: Any, first: int = 0) -> tuple[list[tuple[Path, Any]], Any]:
     """Take *tree* apart.
+
+    Args:
+        tree: Nested dicts, lists and tuples of arrays and plain values.
+        first: Number of the first array, where others come before.
 
     Returns:
         Its arrays, each with the keys that lead to it, and the skeleton: JSON with the arrays' places and all else.
@@ -34,15 +38,15 @@ def flatten(tree: Any) -> tuple[list[tuple[Path, Any]], Any]:
         TreeError: A leaf is neither array, number, text, bytes, bool nor None, or a key neither text nor int.
     """
     arrays: list[tuple[Path, Any]] = []
-    return arrays, _take(tree, (), arrays)
+    return arrays, _take(tree, (), arrays, first)
 
 
-def _take(node: Any, path: Path, arrays: list[tuple[Path, Any]]) -> Any:
+def _take(node: Any, path: Path, arrays: list[tuple[Path, Any]], first: int) -> Any:
     if len(path) > DEPTH:
         raise TreeError(f"{name(path[:4])}…: nested deeper than {DEPTH}")
     if is_array(node) or isinstance(node, np.generic):
         arrays.append((path, np.asarray(node) if isinstance(node, np.generic) else node))
-        return {"s" if isinstance(node, np.generic) else "a": len(arrays) - 1}
+        return {"s" if isinstance(node, np.generic) else "a": first + len(arrays) - 1}
     if node is None or isinstance(node, (bool, str)):
         return {"v": node}
     if isinstance(node, (int, float)):
@@ -53,10 +57,10 @@ def _take(node: Any, path: Path, arrays: list[tuple[Path, Any]]) -> Any:
         for key in node:
             if type(key) not in {str, int}:
                 raise TreeError(f"{name(path)}: the key {key!r} is neither text nor int")
-        return {"d": [[key, _take(child, (*path, key), arrays)] for key, child in node.items()]}
+        return {"d": [[key, _take(child, (*path, key), arrays, first)] for key, child in node.items()]}
     if isinstance(node, (list, tuple)):
         kind = "l" if isinstance(node, list) else "t"
-        return {kind: [_take(child, (*path, index), arrays) for index, child in enumerate(node)]}
+        return {kind: [_take(child, (*path, index), arrays, first) for index, child in enumerate(node)]}
     raise TreeError(f"{name(path)}: a {type(node).__name__} cannot be kept; give its state_dict(), numbers or arrays")
 
 

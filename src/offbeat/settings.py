@@ -106,6 +106,37 @@ class AgentSettings(ClientSettings):
     )
 
 
+def _keeper_dir() -> Path:
+    return Path(f"/dev/shm/offbeat-keeper-{os.getuid()}")  # noqa: S108 - shared memory is what it is for; 0700
+
+
+class KeeperSettings(_Settings):
+    """The keeper of snapshots."""
+
+    host: str = Field(default_factory=socket.gethostname, description="name of this host, as in the roster")
+    keeper_dir: Path = Field(
+        default_factory=_keeper_dir, description="where snapshots lie, on a tmpfs; trainers look for the keeper here"
+    )
+    keeper_memory_share: float = Field(
+        0.5, gt=0, le=0.95, description="share of the memory that snapshots may take; what does not fit is refused"
+    )
+    keeper_slots: int = Field(
+        3, ge=2, le=8, description="slots a rank: 2 where every snapshot is coded, 3 where local ones are more frequent"
+    )
+    keeper_commit_seconds: float = Field(
+        0.2, ge=0, description="pause after a commit before the next; longer codes less often and costs less traffic"
+    )
+    keeper_rosters: Path | None = Field(
+        None, description="directory of rosters (*.json), one a job that runs on several hosts; it is watched"
+    )
+    keeper_rate_mbit: float = Field(
+        0.0, ge=0, description="Mbit/s that coding may send from this host, so that it yields to training; 0: no bound"
+    )
+    keeper_keep_hours: float = Field(
+        72.0, gt=0, description="age at which snapshots of a job without trainers are given up; without it they pile up"
+    )
+
+
 class ServiceSettings(_Settings):
     """The service: API, analyzers and dashboard."""
 

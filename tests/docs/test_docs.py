@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 
 from offbeat.cli.main import COMMANDS
 from offbeat.model import FaultClass
-from offbeat.settings import AgentSettings, ServiceSettings
+from offbeat.settings import AgentSettings, KeeperSettings, ServiceSettings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -79,9 +79,11 @@ def test_commands_and_settings_exist(page):
     code = "\n".join(re.findall(r"```(?:sh|ini|text)\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text))
     called = set(re.findall(r"(?:^|\s|/)offbeat ([a-z]+)", code)) - {"up"}
     assert called <= set(COMMANDS)
-    settings = {f"OFFBEAT_{name.upper()}" for kind in (AgentSettings, ServiceSettings) for name in kind.model_fields}
+    kinds = (AgentSettings, KeeperSettings, ServiceSettings)
+    settings = {f"OFFBEAT_{name.upper()}" for kind in kinds for name in kind.model_fields}
     others = {"OFFBEAT_CONFIG", "OFFBEAT_"}
     sources = [path for room in ("recorders", "ring") for path in (DOCS.parent / "collector" / room).rglob("*.*")]
+    sources.append(DOCS.parent / "src/offbeat/jobname.py")
     read = "".join(path.read_text(encoding="utf-8") for path in sources if path.suffix in {".c", ".py"})
     others |= set(re.findall(r'"(OFFBEAT_[A-Z_]+)"', read))
     assert set(re.findall(r"OFFBEAT_[A-Z_]*", text)) <= settings | others

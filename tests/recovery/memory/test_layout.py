@@ -161,10 +161,10 @@ def test_what_cannot_be_kept_is_named(state, message):
 def test_numbers_may_grow_within_the_spare_room_only():
     """A skeleton that outgrew its head is refused, and the message says by how much."""
     image, found = image_of({"epoch": "1"})
-    found.write_head(image, tree.flatten({"epoch": "1" * 1000})[1])
+    found.write_head(image, layout.text_of(tree.flatten({"epoch": "1" * 1000})[1]))
     assert layout.load(image) == {"epoch": "1" * 1000}
     with pytest.raises(layout.LayoutError, match="the head has room for"):
-        found.write_head(image, tree.flatten({"epoch": "1" * 40_000})[1])
+        found.write_head(image, layout.text_of(tree.flatten({"epoch": "1" * 40_000})[1]))
 
 
 def test_torch_is_not_imported_for_arrays():
