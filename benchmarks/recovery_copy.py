@@ -72,11 +72,13 @@ def measure(state: dict[str, np.ndarray], rounds: int, directory: Path) -> None:
     snap = offbeat.Snapshotter(state)
     target = {name: np.zeros_like(value) for name, value in state.items()}
     size = sum(value.nbytes for value in state.values())
-    copies, plain, stalls = [], [], []
+    copies, plain, stalls, seals = [], [], [], []
     for step in range(rounds + 4):  # each slot and the plain target are touched before anything counts
         plain.append(memcpy(state, target))
+        begun = time.perf_counter()
         snap.step(step)
         snap.wait()
+        seals.append(time.perf_counter() - begun)
         copies.append(snap.figures.last_copy_seconds)
         stalls.append(snap.figures.last_stall_seconds)
         time.sleep(0.3)  # the keeper commits meanwhile, so that every step finds a slot
@@ -90,6 +92,8 @@ def measure(state: dict[str, np.ndarray], rounds: int, directory: Path) -> None:
     spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
     print(f"copy : memcpy median {statistics.median(ratios):6.2f} ({spread} of {len(ratios)} rounds); goal {GOAL}")
     rest = statistics.median(s - c for s, c in zip(stalls, copies, strict=True))
+    sealed = statistics.median(seals[4:]) / statistics.median(plain)
+    print(f"until it is sealed, checksums included: {sealed:.2f} x memcpy")
     print(f"besides the copy, step() took {rest * 1e3:.2f} ms (the small part, a call to the keeper, threads)")
     snap.close()
 

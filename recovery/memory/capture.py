@@ -108,7 +108,7 @@ class Capture:
                 small, big = saved["small"]["optimizers"], saved["big"]["optimizers"]
                 if len(small) != len(self._optimizers):
                     raise RestoreError(f"{len(small)} optimizers were saved, {len(self._optimizers)} are here")
-                _put_optimizer(optimizer, _real(small[index]), _real(big[index]), index)
+                _put_optimizer(optimizer, _real(small[index]), big[index], index)
         else:
             _overwrite(self._state, saved["big"]["state"], ("state",))
         extras = saved["small"]["extras"]
@@ -194,8 +194,13 @@ def _some(keys: list[Any] | None, other: list[Any] | None) -> str:
     return ", ".join(map(str, odd[:3])) or "the same names"
 
 
-def _put_optimizer(optimizer: Any, rest: dict[str, Any], tensors: dict[Any, Any], index: int) -> None:
+def _put_optimizer(optimizer: Any, rest: dict[str, Any], saved: dict[Any, Any], index: int) -> None:
     """Load an optimizer's state; its tensors as they were, where torch would fit their types to the parameters."""
+    parameters = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
+    tensors = {
+        key: {n: _of_parameter(v, parameters.get(key), f"optimizers/{index}/{key}/{n}") for n, v in values.items()}
+        for key, values in saved.items()
+    }
     state = {key: {**rest["state"].get(key, {}), **values} for key, values in tensors.items()}
     state = {**rest["state"], **state}
     try:
@@ -205,14 +210,21 @@ def _put_optimizer(optimizer: Any, rest: dict[str, Any], tensors: dict[Any, Any]
     for key, values in optimizer.state_dict()["state"].items():
         for name, value in tensors.get(key, {}).items():
             if is_tensor(value):
-                values[name] = _like(values[name], value)
+                values[name] = value.to(values[name].device)
 
 
-def _like(loaded: Any, saved: Any) -> Any:
-    if hasattr(loaded, "to_local"):
-        loaded.to_local().copy_(saved)
-        return loaded
-    return saved.to(loaded.device)
+def _of_parameter(saved: _Later, parameter: Any, name: str) -> Any:
+    """Return a tensor of an optimizer's state; a shard as the shard of a tensor distributed like its parameter."""
+    local = saved.value()
+    if not saved.entry.sharding:
+        return local
+    here = arrays.form(parameter).sharding if is_tensor(parameter) else ""
+    if here != saved.entry.sharding:
+        raise RestoreError(f"{name}: the saved sharding is {saved.entry.sharding}, the program's {here or 'none'}")
+    return type(parameter.data).from_local(
+        local.to(parameter.device), parameter.device_mesh, parameter.placements,
+        run_check=False, shape=parameter.shape, stride=parameter.stride(),
+    )  # fmt: skip
 
 
 def _tensors(state: dict[Any, Any]) -> dict[Any, Any]:

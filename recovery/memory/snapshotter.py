@@ -31,6 +31,8 @@ log = logging.getLogger("offbeat")
 
 BEGIN_SECONDS = 60.0
 """How long rank 0 asks again while a keeper does not answer or an epoch cannot be agreed on."""
+RESTORE_SECONDS = 3600.0
+"""How long a rebuild may take; a keeper that hangs must not keep a job from ever saying so."""
 GRANT_SECONDS = 1.0
 """How long `step()` waits for a slot where all is copied within it; longer lets a keeper that hangs stop a job."""
 SILENT_SECONDS = 10.0
@@ -105,7 +107,7 @@ class Snapshotter:
         """
         self.wait()
         try:
-            epoch = self._begin()
+            epoch = self._begin(RESTORE_SECONDS)
         except NoAgreementError as error:
             raise RestoreError(str(error)) from None
         if self._us is None or epoch is None:
@@ -209,14 +211,14 @@ class Snapshotter:
     def _begin_or_stop(self) -> None:
         """Begin without having restored; where the ranks cannot agree, take no snapshots."""
         try:
-            self._begin()
+            self._begin(BEGIN_SECONDS)
         except NoAgreementError as error:
             self._stop(str(error))
 
-    def _begin(self) -> Epoch | None:
+    def _begin(self, seconds: float) -> Epoch | None:
         """Learn generation and epoch of this start; the ranks agree, or none takes snapshots."""
         us = who(self._job)
-        found = agree(us, lambda: self._ask_for_generation(us))
+        found = agree(us, lambda: self._ask_for_generation(us, seconds))
         if "off" in found:
             self._stop(found["off"])
             return None
@@ -230,11 +232,11 @@ class Snapshotter:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             log.warning("offbeat: no snapshots are taken: %s", why)
 
-    def _ask_for_generation(self, us: Who) -> dict[str, Any]:
+    def _ask_for_generation(self, us: Who, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + BEGIN_SECONDS
         while True:
             try:
-                return self._client.call("begin", seconds=None, job=us.job, world=us.world)
+                return self._client.call("begin", seconds=seconds, job=us.job, world=us.world)
             except KeeperGoneError as error:
                 return {"off": str(error)}
             except ValueError:  # of another number of ranks: asking again changes nothing
