@@ -71,7 +71,8 @@ class Torch:
         model = nn.Sequential(nn.Linear(24, 37), nn.BatchNorm1d(37), nn.Dropout(0.2), nn.ReLU(), nn.Linear(37, 8))
         model[0].bias.requires_grad_(False)
         if wrap == "ddp":
-            return nn.parallel.DistributedDataParallel(model)
+            # Without this DDP arranges its buckets anew after the first step, and with them the order of its sums.
+            return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
         if wrap == "fsdp":
             from torch.distributed.fsdp import fully_shard  # noqa: PLC0415 - takes a second
 

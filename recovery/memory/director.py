@@ -91,9 +91,12 @@ class Leader:
             UndecidedError: A keeper does not answer, or a rebuild failed.
             WorldError: What is held is of another number of ranks.
         """
+        known = [answer["generation"] for answer in self._all("generation", job=job).values()]
+        generation = max(int(self._clock()), *(seen + 1 for seen in known))
+        # Every host refuses older generations from here on; an epoch that is still being coded is given up, so that
+        # the start does not have to wait for it.
+        self._all("inventory", job=job, generation=generation)
         with self._turn:
-            known = [answer["generation"] for answer in self._all("generation", job=job).values()]
-            generation = max(int(self._clock()), *(seen + 1 for seen in known))
             inventory = self._inventory(job, generation, verified=True)
             chosen, rejected = epochs.newest(inventory, self._manifests(job, generation, inventory))
             missing = "; ".join(verdict.words() for verdict in rejected)
@@ -127,8 +130,9 @@ class Leader:
         with self._turn:
             answers = self._all("inventory", job=job, generation=generation)
             inventory = {host: _seals(answer) for host, answer in answers.items()}
-            done = [Epoch(*a["committed"]) for a in answers.values() if a["committed"]]
-            epoch = _newest_sealed(inventory, generation, max(done, default=None))
+            done = max((Epoch(*a["committed"]) for a in answers.values() if a["committed"]), default=None)
+            self._repeat(job, generation, done, answers)
+            epoch = _newest_sealed(inventory, generation, done)
             if epoch is None:
                 return None
             world = next(s.world for seals in inventory.values() for s in seals if s.epoch == epoch)
@@ -142,6 +146,12 @@ class Leader:
                 raise
             self._all("commit", job=job, generation=generation, epoch=epoch)
             return epoch
+
+    def _repeat(self, job: str, generation: int, done: Epoch | None, answers: Mapping[str, dict[str, Any]]) -> None:
+        """Tell hosts that missed a commit of it: otherwise the older epoch keeps a slot of theirs for good."""
+        behind = [host for host, answer in answers.items() if done and answer["committed"] != list(done)]
+        if done is not None and behind:
+            hosts.ask(self._group, behind, lambda _: ("commit", _fields(job, generation, done)))
 
     def _protected(self, job: str, generation: int, epoch: Epoch, world: int) -> bool:
         answers = self._all("protect", job=job, generation=generation, epoch=epoch)

@@ -27,7 +27,7 @@ def choose(slots: Sequence[Held], protected: Collection[Epoch], whole: Epoch | N
     """Return the slot to write.
 
     One that holds nothing comes first, then the oldest. Never one that holds a protected epoch (committed, being coded,
-    or pinned for a restore), nor the newest step that all ranks have sealed as far as this host knows: should the
+    or pinned for a restore), nor the newest step that all ranks have sealed, where this host can know: should the
     trainers die while the next is written, that is what they resume from.
 
     Args:

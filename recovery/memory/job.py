@@ -148,14 +148,20 @@ class Job:
             return rooms[grants.choose(slots, self.state.protected, self.whole())]
 
     def whole(self) -> Epoch | None:
-        """Return the newest epoch that all ranks of this generation which are here have sealed."""
+        """Return the newest epoch of this generation that all ranks have sealed, where all of them are here.
+
+        What part of the ranks has sealed says nothing: hosts that each kept their own newest step might never again
+        have one in common.
+        """
+        world = 0
         with self.lock:
             sealed: dict[int, set[Epoch]] = {rank: set() for rank in self.present}
             for seal in self.inventory():
                 if seal.kind == DATA and seal.generation == self.state.generation:
                     sealed.setdefault(seal.rank, set()).add(seal.epoch)
-            common = set.intersection(*sealed.values()) if sealed else set()
-            return max(common, default=None)
+                    world = seal.world
+        common = set.intersection(*sealed.values()) if world and len(sealed) == world else set()
+        return max(common, default=None)
 
     # Epochs
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from offbeat.recovery.memory.frames import Channel
     from offbeat.recovery.memory.roster import Roster
 
-CALL_SECONDS = 30.0
-"""For one message to be answered: checking all of a host's memory takes seconds, a host that is gone never answers."""
+CALL_SECONDS = 120.0
+"""For one message to be answered: comparing all checksums of a terabyte takes most of a minute."""
+KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
+"""After eleven seconds a host that is gone is known to be: seconds idle, seconds between probes, probes."""
 CONNECT_SECONDS = 3.0
 
 
@@ -98,6 +100,9 @@ class Peers:
         try:
             connection = socket.create_connection(self._roster.member(host).address, CONNECT_SECONDS)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEPALIVE.items():
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
         except OSError as error:
             raise ConnectionError(f"keeper of {host} cannot be reached: {error}") from None
         try:

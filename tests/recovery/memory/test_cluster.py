@@ -18,6 +18,7 @@ from offbeat.recovery.memory.job import AbsentError, StaleError
 from offbeat.recovery.memory.pace import Pace
 from offbeat.recovery.memory.peers import Peers
 from offbeat.recovery.memory.roster import RosterError, parse, read
+from offbeat.recovery.memory.sums import Sums
 
 
 @pytest.fixture
@@ -171,6 +172,67 @@ def test_a_superseded_leader_can_do_nothing(cluster):
     for name, fields in (("protect", {"epoch": [old, 1]}), ("clear", {}), ("commit", {"epoch": [old, 1]})):
         with pytest.raises(StaleError, match="superseded"):
             peers.call("h1", name, job="job", generation=old, **fields)
+
+
+def test_a_commit_that_one_host_missed_is_repeated(cluster, monkeypatch):
+    """With two slots the host that never heard of the commit would be stuck; it is told again, and goes on."""
+    found = cluster(3, 2, 1, slots=2)
+    found.begin()
+    found.seal(1)
+    found.advance()
+    found.seal(2)
+    group = found.keepers["h0"].network.hosts("job")
+    real = group.call
+
+    def call(host, name, into=None, /, **fields):
+        if (host, name) == ("h1", "commit"):
+            raise ConnectionError("cut")
+        return real(host, name, into, **fields)
+
+    monkeypatch.setattr(group, "call", call)
+    with pytest.raises(UndecidedError, match="keeper of h1: commit: cut"):
+        found.advance()
+    assert 1 not in found.seal(3)
+    monkeypatch.setattr(group, "call", real)
+    assert found.advance() is None
+    assert 1 in found.seal(4, ranks=[1])
+    found.seal(4, ranks=[0, 2])
+    assert found.advance() == (found.generation, 4)
+
+
+def test_a_new_start_does_not_wait_for_an_old_coding(cluster, monkeypatch):
+    """Coding that is under way when the job starts again is given up at the next chunk."""
+    found = cluster(2, 1, 1)
+    found.begin()
+    found.seal(1)
+    first = found.advance()
+    found.seal(2)
+    going, over = threading.Event(), threading.Event()
+    real = Sums._own
+
+    def own(*arguments):
+        going.set()
+        assert over.wait(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(Sums, "_own", own)
+    old, failed = found.generation, []
+
+    def advance():
+        try:
+            found.keepers["h0"].network.leader("job").advance("job", old)
+        except (UndecidedError, StaleError) as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=advance)
+    thread.start()
+    assert going.wait(30)
+    threading.Timer(0.2, over.set).start()
+    assert found.begin()[0] == (old, 2)  # sealed by all, though it was not coded in time
+    thread.join(30)
+    assert failed
+    assert found.keepers["h0"].vault.job("job").state.committed == (old, 2)
+    assert first == (old, 1)
 
 
 def test_a_host_that_does_not_answer_stops_the_decision(cluster):
