@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from offbeat.recovery.memory.epochs import Sources, Verdict
     from offbeat.recovery.memory.roster import Roster
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.002, 0.1
+"""Between two questions whether work is done: at first, and at most, twice as long each time."""
 
 
 class GroupCoder:
@@ -73,7 +74,7 @@ class GroupCoder:
     ) -> None:
         """Give orders, and wait until all are done."""
         self._ask(orders, job, generation)
-        waiting = set(orders)
+        waiting, (pause, longest) = set(orders), POLL_SECONDS
         while waiting:
             asked = {host: ("progress", {"epoch": epoch, "what": what}) for host in waiting}
             for host, answer in self._ask(asked, job, generation).items():
@@ -82,7 +83,8 @@ class GroupCoder:
                 if answer["done"]:
                     waiting.discard(host)
             if waiting:
-                time.sleep(POLL_SECONDS)
+                time.sleep(pause)
+                pause = min(2 * pause, longest)
 
     def _ask(
         self, orders: dict[str, tuple[str, dict[str, Any]]], job: str, generation: int

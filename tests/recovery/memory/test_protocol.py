@@ -152,6 +152,16 @@ class Protocol(RuleBasedStateMachine):
                 self.floor = epoch
         self.net.failures.clear()
 
+    @rule()
+    def progress(self):
+        """When nothing goes wrong for some steps, one of them is committed, whatever happened before."""
+        done = []
+        for _ in range(4):
+            self.train(missing=None, torn=False)
+            done.append(self.leader.advance("job", self.generation))
+        assert any(done)
+        self.floor = max(filter(None, done))
+
     @precondition(lambda self: self.old)
     @rule(number=st.integers(0, 5))
     def zombie(self, number):
@@ -259,7 +269,7 @@ class Protocol(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
 
-TestProtocol = Protocol.TestCase
+TestProtocol = pytest.mark.timeout(400)(Protocol.TestCase)
 TestProtocol.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
