@@ -39,6 +39,7 @@ class Code:
         """
         self.k, self.m = k, m
         self.rows = galois.generator(k, m)
+        self._known: dict[tuple[int, tuple[int, ...]], list[int]] = {}
 
     def coefficients(self, wanted: int, present: Sequence[int]) -> list[int]:
         """Return the factors by which *present* shards sum up to shard *wanted*.
@@ -48,12 +49,15 @@ class Code:
         """
         if len(set(present)) != self.k or len(present) != self.k or not set(present) <= set(range(self.k + self.m)):
             raise CodingError(f"{self.k} different shards are needed, not {list(present)}")
-        turned = galois.inverted([self.rows[shard] for shard in present])
-        row = self.rows[wanted]
-        return [
-            functools.reduce(lambda a, b: a ^ b, (galois.multiply(row[i], turned[i][j]) for i in range(self.k)))
-            for j in range(self.k)
-        ]
+        key = wanted, tuple(present)
+        if key not in self._known:  # the same for every chunk of a rebuild
+            turned = galois.inverted([self.rows[shard] for shard in present])
+            row = self.rows[wanted]
+            self._known[key] = [
+                functools.reduce(lambda a, b: a ^ b, (galois.multiply(row[i], turned[i][j]) for i in range(self.k)))
+                for j in range(self.k)
+            ]
+        return self._known[key]
 
     def encode(self, data: Sequence[Vector], parity: Sequence[Vector]) -> None:
         """Write the m shards *parity* from the k shards *data*, all contiguous and of one length."""
