@@ -116,5 +116,3 @@ def kill_after(process, line_with, delay=0.0):
     process.send_signal(signal.SIGKILL)
     rest, _ = process.communicate(timeout=20)
     return lines + rest.splitlines()
-
-
