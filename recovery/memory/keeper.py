@@ -137,8 +137,7 @@ class Keeper:
                 self._news.wait()
                 self._news.clear()
             for job in jobs:
-                with contextlib.suppress(AbsentError, StaleError):
-                    self._commit(job)
+                self._commit(job)
             self._stopping.wait(self._commit_seconds)  # other hosts' ranks seal a little later than ours
 
     def _commit(self, job: str) -> None:
@@ -147,7 +146,7 @@ class Keeper:
             return
         try:
             leader.advance(job, self.vault.job(job).state.generation)
-        except UndecidedError as error:
+        except (UndecidedError, AbsentError, StaleError) as error:
             log.info("job %s: nothing committed: %s", job, error)
         except Exception:
             log.exception("job %s: nothing committed", job)

@@ -21,6 +21,7 @@ from offbeat.recovery.memory.capture import Capture, RestoreError
 from offbeat.recovery.memory.client import KeeperClient, KeeperGoneError, Slots, keeper_directory
 from offbeat.recovery.memory.copier import SLOW, Copier, Figures, Snapshot, versions
 from offbeat.recovery.memory.epoch import CHUNK, DATA, Epoch, Seal
+from offbeat.recovery.memory.job import AbsentError
 from offbeat.recovery.memory.slot import Slot, open_slot
 
 if TYPE_CHECKING:
@@ -253,6 +254,11 @@ class Snapshotter:
             return self._ask_keeper(snapshot)
         except KeeperGoneError:
             self._silent_until = time.monotonic() + SILENT_SECONDS
+            raise
+        except AbsentError:  # the job was forgotten meanwhile; the next snapshot begins it anew
+            if self._slots is not None:
+                self._slots.close()
+                self._slots = None
             raise
 
     def _ask_keeper(self, snapshot: Snapshot) -> Slot:

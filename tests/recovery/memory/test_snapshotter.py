@@ -337,6 +337,19 @@ def test_what_cannot_be_saved_is_named_at_once(keeper):
         offbeat.Snapshotter(*parts(), extras={"loader": object()})
 
 
+def test_a_forgotten_job_begins_anew(keeper, snapshotter):
+    """When a person gives the memory of a running job back, one snapshot is missed and the next ones are taken."""
+    snap = snapshotter({"w": np.zeros(4)})
+    for step in range(4):
+        snap.step(step)
+        snap.wait()
+        if step == 1:
+            keeper.vault.forget("job")
+    assert snap.figures.skipped == {"nothing of job job is here": 1}
+    assert snap.figures.taken == 3
+    assert snapshotter({"w": np.zeros(4)}).restore() == 4
+
+
 def test_figures_reach_the_keeper(keeper, snapshotter):
     """Step, loss, stall and copy of each rank can be read where the state is."""
     snap = snapshotter({"w": np.zeros(4)})
