@@ -30,7 +30,7 @@ class Capture:
 
     def __init__(self, state: Any, optimizers: list[Any], extras: Mapping[str, Any]) -> None:
         """Save *state* (a module or a pytree), its *optimizers*, and *extras* by name."""
-        self._module = _unwrapped(state) if hasattr(state, "state_dict") else None
+        self._module = _unwrapped(state) if hasattr(state, "named_parameters") else None
         self._state, self._optimizers, self._extras = state, optimizers, extras
         self._buffers: set[str] = set()
         self._others = False
@@ -39,15 +39,16 @@ class Capture:
 
     def big(self) -> dict[str, Any]:
         """Return what may be copied while the next forward and backward run."""
+        tensors = [_tensors(optimizer.state_dict()["state"]) for optimizer in self._optimizers]
         if self._module is None:
-            return {"state": self._state}
+            return {"state": self._state, "optimizers": tensors}
         parameters = {name for name, _ in self._module.named_parameters(remove_duplicate=False)}
         found = self._module.state_dict(keep_vars=True)
         self._buffers = {name for name, _ in self._module.named_buffers(remove_duplicate=False)} & set(found)
         self._others = not set(found) <= parameters | self._buffers
         return {
             "state": {name: value for name, value in found.items() if name in parameters},
-            "optimizers": [_tensors(optimizer.state_dict()["state"]) for optimizer in self._optimizers],
+            "optimizers": tensors,
         }
 
     def small(self) -> dict[str, Any]:
@@ -104,13 +105,13 @@ class Capture:
             )
             if others:
                 self._module.load_state_dict(others, strict=False)
-            for index, optimizer in enumerate(self._optimizers):
-                small, big = saved["small"]["optimizers"], saved["big"]["optimizers"]
-                if len(small) != len(self._optimizers):
-                    raise RestoreError(f"{len(small)} optimizers were saved, {len(self._optimizers)} are here")
-                _put_optimizer(optimizer, _real(small[index]), big[index], index)
         else:
             _overwrite(self._state, saved["big"]["state"], ("state",))
+        small, big = saved["small"]["optimizers"], saved["big"]["optimizers"]
+        if len(small) != len(self._optimizers):
+            raise RestoreError(f"{len(small)} optimizers were saved, {len(self._optimizers)} are here")
+        for index, optimizer in enumerate(self._optimizers):
+            _put_optimizer(optimizer, _real(small[index]), big[index], index)
         extras = saved["small"]["extras"]
         if set(extras) != set(self._extras):
             raise RestoreError(f"extras {sorted(extras)} were saved, {sorted(self._extras)} are here")

@@ -59,7 +59,8 @@ class Snapshotter:
         Args:
             state: A torch module (plain, DDP, FSDP2), or nested dicts, lists and tuples.
             optimizer: The module's optimizer, or a list of them. Its parameters are then copied while the next forward
-                and backward run, and its step waits for the copy; without one all is copied within `step()`.
+                and backward run, and its step waits for the copy; without one, and of a pytree, all is copied within
+                `step()`.
             extras: What else to save, by name: objects with `state_dict()` (scheduler, scaler, loader) or pytrees.
             every: Take a snapshot each so many steps.
             job: The job's name; otherwise OFFBEAT_JOB or the launcher's.
@@ -71,7 +72,7 @@ class Snapshotter:
         """
         optimizers = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer] if optimizer else []
         self._capture = Capture(state, optimizers, extras or {})
-        self._lazy = bool(optimizers)
+        self._lazy = bool(optimizers) and self._capture.lasting
         self._every, self._job, self._chunk = every, job, chunk
         self._client = KeeperClient(directory or keeper_directory())
         self._slots: Slots | None = None

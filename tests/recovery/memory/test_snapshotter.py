@@ -191,6 +191,27 @@ def test_any_pytree_is_saved_within_the_step(snapshotter):
     assert fresh["n"] == 5
 
 
+def test_a_pytree_may_have_an_optimizer(snapshotter):
+    """Parameters without a module are saved with the state of their optimizer."""
+
+    def make():
+        weight = torch.ones(5, requires_grad=True)
+        return {"w": weight}, torch.optim.Adam([weight], lr=0.1)
+
+    state, optimizer = make()
+    snap = snapshotter(state, optimizer)
+    state["w"].square().sum().backward()
+    optimizer.step()
+    snap.step(0)
+    optimizer.step()  # changes nothing that was saved
+    snap.wait()
+    fresh, other = make()
+    assert snapshotter(fresh, other).restore() == 1
+    fresh["w"].grad = state["w"].grad.clone()
+    other.step()
+    assert torch.equal(fresh["w"], state["w"])
+
+
 def test_a_state_that_changes_its_shape_is_laid_out_anew(snapshotter):
     """A parameter group that is added later is saved too."""
     model, optimizer = parts(kind=torch.optim.SGD)
