@@ -37,6 +37,8 @@ def verdicts(engine):
     }
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("trouble", "fault"),
     [
