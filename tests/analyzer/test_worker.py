@@ -98,6 +98,12 @@ def incidents(process):
     return [(i.id, str(i.state), i.finding.culprits.ranks) for i in process.store.incidents.list().items]
 
 
+def has_found_again(process, shard):
+    """Tell whether the analyzer that a process now has for a shard has looked, and found all that it inherited."""
+    mine = process.worker._mine.get(shard)
+    return mine is not None and mine.analyzer.looked_at and not mine.analyzer._inherited
+
+
 def test_workers_share_the_shards(cluster):
     """One alone has all, two have half each, and what one gives back the other takes at once."""
     first, second = cluster(), cluster()
@@ -125,9 +131,7 @@ def test_a_dead_workers_jobs_are_taken_over_and_its_incidents_go_on(cluster):
     second.worker.start()
     shard = shard_of("j", SHARDS)
     wait_until(lambda: second.worker.shards == set(range(SHARDS)))
-    taken = second.worker._mine[shard].analyzer
-    # What it inherited it has found again.
-    wait_until(lambda: taken.looked_at and not taken._inherited)
+    wait_until(lambda: has_found_again(second, shard))
     assert incidents(second) == [found]
     wait_until(lambda: first.worker._mine[shard].analyzer.fenced or first.worker._mine[shard].reader.closed)
 
