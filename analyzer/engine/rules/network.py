@@ -30,8 +30,9 @@ BUSY_MORE = 0.3
 """Growth of the share of time an edge has data in flight; an edge that is not busier is not what all wait for."""
 RETRANSMITS_MORE = 10.0
 """Retransmits a second more than usual; tail-loss probes alone make a few."""
-HOP = 0.3
-"""Part of a hop's delay by which one receiver must leave later than the other; less is the disorder of schedulers."""
+HOP = 0.5
+"""Part of a hop's delay by which one receiver must leave later than the other; with less, the wrong side of the right
+host is named where late acknowledgements hold the other direction up."""
 WINDOW_NS = 4 * SECOND
 HOLD_NS = 2 * SECOND
 
@@ -79,6 +80,7 @@ def _blame(view: View, growth: Growth, hot: list[Edge]) -> Suspicion:
         for host in {edge.src_host, edge.dst_host}:
             touching.setdefault(host, []).append(edge)
     pairs = {(e.src_host, e.dst_host) for e in hot}
+    sure = True
     host, most = max(touching.items(), key=lambda item: len({(e.src_host, e.dst_host) for e in item[1]}))
     covers = len({(e.src_host, e.dst_host) for e in most}) / len(pairs)
     last, lag = _last_to_leave(growth)
@@ -93,11 +95,11 @@ def _blame(view: View, growth: Growth, hot: list[Edge]) -> Suspicion:
         fault, what = FaultClass.SLOW_FABRIC, f"{len(pairs)} paths between {len(touching)} hosts"
         culprits = Culprits(hosts=tuple(sorted(touching)), links=_links(hot))
     else:
-        fault, what = _side(view, host, most, growth)
+        fault, what, sure = _side(view, host, most, growth)
         ranks = tuple(view.job.hosts().get(host, ()))
         # What goes the other way only waits for acknowledgements.
         guilty = [e for e in most if (e.src_host if fault is FaultClass.SLOW_SEND else e.dst_host) == host]
-        culprits = Culprits(ranks=ranks, hosts=(host,), links=_links(guilty))
+        culprits = Culprits(ranks=ranks, hosts=(host,), links=_links(guilty) if sure else ())
     steps, normal = view.steps, view.normal
     assert normal is not None
     assert steps is not None
@@ -111,7 +113,7 @@ def _blame(view: View, growth: Growth, hot: list[Edge]) -> Suspicion:
         victims=tuple(sorted(set(growth.window.members) - set(culprits.ranks))),
         evidence=(*[_text(e) for e in hot[:4]], departure),
         slowdown=steps.length / normal.length,
-        confidence=0.9 if covers == 1.0 else 0.7,
+        confidence=0.9 if covers == 1.0 and sure else 0.7,
         started_at=steps.since,
         hold_ns=HOLD_NS,
         clear_ns=3 * SECOND,
@@ -123,24 +125,31 @@ def _one_edge(edge: Edge) -> tuple[FaultClass, Culprits, str]:
     return FaultClass.SLOW_LINK, culprits, f"the path from {edge.src_host} to {edge.dst_host} is slow"
 
 
-def _side(view: View, host: str, hot: list[Edge], growth: Growth) -> tuple[FaultClass, str]:
-    """Tell which side of *host* is slow: the receiver of a slow edge leaves last, its sender one delay earlier."""
-    sends, receives = FaultClass.SLOW_SEND, FaultClass.SLOW_RECEIVE
+def _side(view: View, host: str, hot: list[Edge], growth: Growth) -> tuple[FaultClass, str, bool]:
+    """Tell which side of *host* is slow: the receiver of a slow edge leaves last, its sender one delay earlier.
+
+    Returns:
+        The class, its words, and whether departures tell; else it is a guess.
+    """
     outgoing = [e for e in hot if e.src_host == host]
     incoming = [e for e in hot if e.dst_host == host]
+    sure = True
+    later = 1.0 if outgoing else -1.0
     if outgoing and incoming:
-        here = _lag(view, growth, {host})
-        beyond = _lag(view, growth, {e.dst_host for e in outgoing})
         # Only the two that can be the receiver are compared: whoever else is held up tells nothing of the side.
-        later = beyond - here
+        later = _lag(view, growth, {e.dst_host for e in outgoing}) - _lag(view, growth, {host})
         # A slow edge of a ring of n delays each of the 2 (n - 1) hops of an operation, and departures by one of them.
         hops = 2 * max(len(growth.window.members) - 1, 1) * max(growth.operations, 1.0)
         if abs(later) < HOP * growth.more / hops:
-            # Departures do not tell: what leaves a host passes its queue, so the busier direction is the better guess.
+            # Late acknowledgements can hold the other direction up as much. The busier one is the better guess.
+            sure = False
             later = max(e.now.busy for e in outgoing) - max(e.now.busy for e in incoming)
-    else:
-        later = 1.0 if outgoing else -1.0
-    return (sends, f"{host} sends slowly") if later >= 0 else (receives, f"{host} receives slowly")
+    if not sure:
+        what = f"{host} sends or receives slowly, and who leaves last does not tell which"
+        return FaultClass.SLOW_SEND if later >= 0 else FaultClass.SLOW_RECEIVE, what, False
+    if later >= 0:
+        return FaultClass.SLOW_SEND, f"{host} sends slowly", True
+    return FaultClass.SLOW_RECEIVE, f"{host} receives slowly", True
 
 
 def _lag(view: View, growth: Growth, hosts: set[str]) -> float:
