@@ -140,7 +140,7 @@ def _side(view: View, host: str, hot: list[Edge], growth: Growth) -> tuple[Fault
         hops = 2 * max(len(growth.window.members) - 1, 1) * max(growth.operations, 1.0)
         if abs(later) < HOP * growth.more / hops:
             # What a host sends late are acknowledgements, too, which hold the other direction up and blur who leaves
-            # last. On real hosts a slow receive side showed in departures each time, a slow transmit side did not.
+            # last. On real hosts a slow receive side nearly always showed in departures, a slow transmit side less.
             what = f"{host} sends or receives slowly, and who leaves last does not tell which"
             return FaultClass.SLOW_SEND, what, False
     if later >= 0:
